@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.checkers.masking import STAR
 from chaosharness.checkers.outcomes.dealt import Dealt
 from chaosharness.checkers.outcomes.differences import Comparison, Ledgers
 from chaosharness.checkers.outcomes.masks import FAR_APART_MS, OTHERWISE, learn
@@ -26,7 +27,7 @@ from chaosharness.checkers.outcomes.outcome import (
 from chaosharness.checkers.outcomes.owners import Owners, names_by, several, texts_of
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, LATE_MS, Family, Plan, Refusal
 from chaosharness.checkers.outcomes.sums import Sums
-from chaosharness.checkers.outcomes.values import leaves
+from chaosharness.checkers.outcomes.values import is_record, leaves
 from chaosharness.faults import Delay, ErrorReply
 from chaosharness.kernel.history import History
 
@@ -266,7 +267,8 @@ class Clean:
         """What comes out where one consumer is slow, and which no business depends on.
 
         Who comes first may decide what is said (why an order is cancelled, if for two reasons),
-        and not what is done: effects, shared numbers, and how many rows and messages there are.
+        and not what is done: effects, numbers and flags in rows, and how many there are of those
+        and of messages.
         """
         run = self.family.calm()
         places: dict[str, list[tuple[str, int]]] = {}
@@ -281,8 +283,7 @@ class Clean:
         calm = self.calm
         return out.shared == calm.shared and all(
             self.ledgers.net(out, item) == self.ledgers.net(calm, item)
-            and _many(out.own.get(item, NONE).elements())
-            == _many(calm.own.get(item, NONE).elements())
+            and _unworded(out.own.get(item, NONE)) == _unworded(calm.own.get(item, NONE))
             and _many(out.said.get(item, {})) == _many(calm.said.get(item, {}))
             for item in range(self.count + 1)
         )
@@ -321,6 +322,22 @@ def _as_they_are(
     more: Counter[Entry], less: Counter[Entry]
 ) -> tuple[Counter[Entry], Counter[Entry]]:
     return more, less
+
+
+def _unworded(rows: Counter[Entry]) -> Counter[Entry]:
+    """Return rows without what they say in words."""
+    found = Counter[Entry]()
+    for (place, row), times in rows.items():
+        found[place, _without_words(row)] += times
+    return found
+
+
+def _without_words(value: Any) -> Any:
+    if isinstance(value, tuple):
+        if is_record(value):
+            return tuple([(name, _without_words(one)) for name, one in value])
+        return tuple([_without_words(one) for one in value])
+    return STAR if isinstance(value, str) else value
 
 
 def _many(entries: Iterable[Entry]) -> Counter[Place]:

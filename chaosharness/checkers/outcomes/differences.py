@@ -331,7 +331,7 @@ def rows_differ(item: int, more: Counter[Entry], less: Counter[Entry]) -> Iterat
         there = [row for where, row in less.elements() if where == place]
         name, store = spelled_place(place), place[1]
         if here and there and len(here) == len(there):
-            new, old = _nearest(here, there)
+            new, old = nearest(here, there)
             columns = ",".join(_columns(new, old))
             yield Difference(
                 "row differs",
@@ -358,7 +358,7 @@ def _distance(one: Any, other: Any) -> int:
     return sum(mine.get(name) != theirs.get(name) for name in {**mine, **theirs})
 
 
-def _nearest(here: Sequence[Any], there: Sequence[Any]) -> tuple[Any, Any]:
+def nearest(here: Sequence[Any], there: Sequence[Any]) -> tuple[Any, Any]:
     """Return the row that is there and the one that should be which are most alike."""
     pairs = [(new, old) for new in here for old in there]
     return min(pairs, key=lambda pair: _distance(*pair))

@@ -10,7 +10,6 @@ from typing import Final
 
 import attrs
 
-from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.clients import left_early
 from chaosharness.checkers.outcomes.composition import Composition, Unit
@@ -21,6 +20,13 @@ from chaosharness.checkers.outcomes.outdated import is_overwritten
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import put_off, without
 from chaosharness.checkers.outcomes.sanity import OPTIONAL, forgotten, of_the_absent, of_the_refused
+from chaosharness.checkers.outcomes.timers import (
+    TIMER,
+    decided_numbers,
+    done_besides,
+    effective,
+    is_undone_half,
+)
 from chaosharness.checkers.outcomes.told import (
     Aside,
     No,
@@ -38,18 +44,7 @@ from chaosharness.checkers.replays import stale
 from chaosharness.faults import ErrorReply, FailedCommit, Fault, LostReply, LostRequest
 from chaosharness.kernel.history import History
 
-TIMER: Final = "timer"
-"""The kind of a question: is a timer meant to decide?"""
-
 STATEMENTS: Final = ("read", "write")
-
-GIVEN_UP: Final = frozenset(
-    (
-        *("abandoned", "aborted", "canceled", "cancelled", "declined", "denied", "expired"),
-        *("failed", "refused", "rejected", "released", "timeout", "void", "voided"),
-    )
-)
-"""Words in which rows say that what they are about came to nothing."""
 
 SUBSETS_MAX: Final = 16
 REFUSALS_MAX: Final = 10
@@ -96,6 +91,7 @@ class Verdict:
         self.best: list[Difference] = []
         self.nearest = "without faults"
         self.by_history = False
+        self.asked: list[Difference] = []
 
     # ---- what is asked of the run
 
@@ -208,7 +204,7 @@ class Verdict:
             found = self._composed()
             if found is not None:
                 return found + aside
-        return aside + self._unlike_any()
+        return aside + (self.asked or self._unlike_any())
 
     def _unlike(
         self, out: Outcome | None, absent: frozenset[int] = frozenset(), words: str = ""
@@ -319,7 +315,9 @@ class Verdict:
         ]
         for gone in _subsets(items, SUBSETS_MAX // 2):
             if self._fits(self.clean.without(gone), gone, _in_words(gone, ())):
-                return [*self._of_the_absent(gone), *self._swallowed(gone)]
+                found = [*self._of_the_absent(gone), *self._swallowed(gone)]
+                self.asked = [] if found else [*decided_numbers(self.clean, self.seen, gone)]
+                return None if self.asked else found
         return None
 
     def _apart(self) -> list[Difference] | None:
@@ -352,7 +350,8 @@ class Verdict:
         slowed, calm, seen = self.clean.slowed, self.clean.calm, self.seen
         for item in [*self.clean.everyone] if slowed else ():
             if seen.own.get(item) != calm.own.get(item) and (
-                is_overwritten(self.clean.history, self.history, item) or self._is_undone_half(item)
+                is_overwritten(self.clean.history, self.history, item)
+                or is_undone_half(self.clean, self.seen, item)
             ):
                 return False
         if any(self._fits(out) for out in slowed):
@@ -494,6 +493,8 @@ class Verdict:
         owners, calm = self.clean.reader.owners, self.clean.calm
         if all(is_a_mark(one, self.seen, calm, owners) for one in self.best):
             return [attrs.evolve(one, kind=MARK) for one in self.best]
+        if self.late_items and (besides := self._done_besides()) is not None:
+            return besides
         items = {one.item for one in self.first if one.item}
         known = self.clean.usual_words()
         said = {item: self._new_words(item, known) for item in sorted(items)}
@@ -513,6 +514,15 @@ class Verdict:
         place, word = words[0]
         return [Difference(TIMER, new[0], place, word)]
 
+    def _done_besides(self) -> list[Difference] | None:
+        """Return what is to be asked of a timer that did more, and nothing else was otherwise."""
+        self.by_history = True
+        found = done_besides(self.clean, self.seen, self.history, self.first)
+        if not found:
+            return None
+        may = self.clean.options.may_end
+        return [one for one in found if (one.place, one.what) not in may]
+
     def _new_words(self, item: int, known: frozenset[tuple[Place, str]]) -> list[tuple[str, str]]:
         """Return the words that an item ends with, and that no clean run says."""
         new = [
@@ -525,18 +535,7 @@ class Verdict:
     def _stands(self, item: int) -> bool:
         net = self.clean.ledgers.net
         stands = net(self.seen, item) & net(self.clean.calm, item)
-        return bool(stands) or self._is_undone_half(item)
-
-    def _is_undone_half(self, item: int) -> bool:
-        """Say whether an item says that it was given up, and what all share is as if it were not.
-
-        Goods are still held for an order that says it is cancelled.
-        """
-        new = self.seen.words(item) - self.clean.calm.words(item)
-        if not any(words_in(text) & GIVEN_UP for _, text in new):
-            return False
-        gone, usual = self.clean.without([item]), self.clean.calm.shared
-        return gone is not None and gone.shared != usual and self.seen.shared == usual
+        return bool(stands) or is_undone_half(self.clean, self.seen, item)
 
     def _left_half(self, item: int) -> bool:
         """Say whether a row of an item is as usual, although it ends otherwise."""
@@ -548,7 +547,7 @@ class Verdict:
         self.by_history = True
         if not all(came_late(self.clean, self.history, self.faults, item) for item in items):
             return False
-        new = _effective(self.history) - _effective(self.clean.history)
+        new = effective(self.history) - effective(self.clean.history)
         return any(entity in items or entity == 0 for _, entity in new)
 
     # ---- the rest
@@ -603,27 +602,6 @@ def _in_words(gone: frozenset[int], order: tuple[int, ...]) -> str:
 
 def _refused_words(refusals: Iterable[Refusal]) -> str:
     return " and ".join(dict.fromkeys(one.operation.rpartition("/")[2] for one in refusals))
-
-
-def _effective(history: History) -> set[tuple[str, int]]:
-    """Return the operations of code that changed something, each with its item.
-
-    What a broker moves by itself is no decision of the code; nor is a message that is published
-    once more as it was: a dead letter that somebody puts back.
-    """
-    found = set()
-    published: set[tuple[int, str, str]] = set()
-    for event in history.of("write", "effect", "publish", "commit"):
-        data = event.data
-        if event.kind == "publish":
-            message = (event.entity, str(data.get("topic")), repr(data.get("value")))
-            if message in published:
-                continue
-            published.add(message)
-        changed = "error" not in data and (event.kind != "write" or data.get("rows", 1))
-        if event.operation and changed and (event.kind != "commit" or data.get("verb")):
-            found.add((event.operation, event.entity))
-    return found
 
 
 QUESTIONS: Final = frozenset({LOGGED, MARK, OPTIONAL, TIMER})

@@ -11,7 +11,8 @@ from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK
 from chaosharness.checkers.outcomes.outcome import REMEMBERED
-from chaosharness.checkers.outcomes.verdict import QUESTIONS, TIMER
+from chaosharness.checkers.outcomes.timers import TIMER
+from chaosharness.checkers.outcomes.verdict import QUESTIONS
 from chaosharness.checkers.payload import ids_in
 from chaosharness.checkers.property import Finding
 from chaosharness.kernel.history import History
@@ -190,6 +191,12 @@ def _of_a_message(one: Difference, whose: str, nearest: str) -> str:
 
 
 def _question(one: Difference, whose: str) -> str:
+    if one.kind == TIMER and one.instead:
+        where, _, name = one.place.rpartition(".")
+        return (
+            f"{whose} has {name}={one.what} in {where} where it came late, and {one.instead} "
+            f"otherwise: is the time meant to decide? If so: ignore=[{one.place!r}]"
+        )
     if one.kind == TIMER:
         return (
             f"{whose} ends with {one.what!r} in {one.place}, which no run without faults says: is "
