@@ -25,7 +25,7 @@ import sys
 from typing import Any, Final
 
 from chaosharness.adapters.dispatch import Library, Swap, inside
-from chaosharness.adapters.kafka.confluent.admin import admin_seams
+from chaosharness.adapters.kafka.confluent.admin import admin_seams, connect_when_used
 from chaosharness.adapters.kafka.confluent.consumer import Consumer, DeserializingConsumer
 from chaosharness.adapters.kafka.confluent.producer import Producer, SerializingProducer
 from chaosharness.adapters.kafka.confluent.settings import REALS
@@ -138,5 +138,6 @@ LIBRARY: Final = Library(
     tested=">=2.4,<3",
     seams=admin_seams(),
     swaps=tuple(Swap(f"confluent_kafka:{name}", _door(ours)) for name, ours in OURS.items()),
+    warm=connect_when_used,
     late=made_too_early,
 )
