@@ -31,7 +31,7 @@ from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.publishing import Publisher
 from chaosharness.brokers.rabbitmq.rows import DELIVER, DELIVER_AUTO, SEARCHABLE, widened
-from chaosharness.brokers.rabbitmq.subscription import OPTIONS, Subscription
+from chaosharness.brokers.rabbitmq.subscription import OPTIONS, Subscription, check_given
 from chaosharness.brokers.rabbitmq.topology import (
     Exchange,
     Queue,
@@ -336,6 +336,7 @@ class OpenRabbitMQ(Watcher):
         self._check_queues((queue,), intake.place)
         try:
             check_options(options, OPTIONS)
+            check_given(options)
             subscription = Subscription(
                 broker=self, intake=intake, queue=queue, service=service, **options
             )
