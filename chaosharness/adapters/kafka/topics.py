@@ -21,7 +21,7 @@ from chaosharness.adapters.kafka.kept import SIZE, kept_of, slip_in
 from chaosharness.adapters.spoken import led_through, note_spoken
 from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.scope import Scope
 
@@ -90,11 +90,13 @@ def refused(scope: Scope, library: str, cluster: Any, wanted: Wanted) -> Told | 
     if led_through(library)[-1] != library:
         known = ", ".join(sorted(cluster.logs))
         what = f"to make a topic {name!r} that {cluster.name} has not"
-        words = f"{library}: {what} is not modelled{asked_at()}: declare it in Kafka(...), which "
-        call_off(InvalidDefinition(f"{words}has {known}"))
+        words = f"{library}: {what} is not modelled{asked_or_awaited_at()}: declare it in "
+        call_off(InvalidDefinition(f"{words}Kafka(...), which has {known}"))
     if SIZE in wanted.config:
         what = f"to make a topic {name!r} with {SIZE} of its own"
-        words = f"{library}: {what} is not modelled{asked_at()}: leave that out, and say "
+        words = (
+            f"{library}: {what} is not modelled{asked_or_awaited_at()}: leave that out, and say "
+        )
         call_off(InvalidDefinition(f"{words}Kafka(..., size_max=...), which holds for all topics"))
     return None
 
