@@ -358,5 +358,15 @@ def test_one_of_a_module_is_each_processes_own(tmp_path, monkeypatch):
         system.entry(examples=[1])(lambda env, item: None)
         assert system.run().ending.verdict == "quiet"
     assert seen == [["here"]] * 4 + [["there"]] * 4
+
+    def reads():
+        words = {"bootstrap.servers": "127.0.0.1:1", "group.id": "g"}
+        consumer = confluent_kafka.Consumer(words)
+        consumer.subscribe([*early.by_confluent.list_topics().topics])
+        while True:
+            consumer.poll(1.0)
+
+    system.service("reader")(lambda env: env.main(reads))
+    assert system.run().ending.ran_on == ()  # it is at rest: an admin client keeps nothing
     with pytest.raises(confluent_kafka.KafkaException):  # nobody listens there
         early.by_confluent.list_topics(timeout=0.2)
