@@ -19,7 +19,7 @@ ORDER = (
         "temporal_scripts",
         "nats",
     ),
-    *("kafka", "crash_points"),
+    *("kafka", "conformance", "crash_points"),
     *("http", "databases", "amqp", "kafka_clients", "stacks"),
     *("airflow", "airflow_requests", "engines"),
     *("workers", "mutated_files", "mutated_definitions"),

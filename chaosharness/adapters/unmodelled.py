@@ -10,7 +10,7 @@ from collections.abc import Container
 from typing import NoReturn
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 
 
@@ -33,7 +33,8 @@ def not_modelled(library: str, kind: str, name: str, *, absent: Container[str] =
         raise AttributeError(name)
     call_off(
         InvalidDefinition(
-            f"{library}: {kind}.{name} is not modelled{asked_at()}. Leave it out of the code under "
-            "test, or pass a double for it; what is modelled, the documentation of its adapter says"
+            f"{library}: {kind}.{name} is not modelled{asked_or_awaited_at()}. Leave it out of the "
+            "code under test, or pass a double for it; what is modelled, the documentation of its "
+            "adapter says"
         )
     )

@@ -17,9 +17,13 @@ from chaosharness.kernel.history import Event, History
 from chaosharness.schemas.shape import leaves
 
 CORRELATION: Final = ("correlationid", "xcorrelationid", "traceparent", "xrequestid", "requestid")
-CAUSATION: Final = ("causationid", "xcausationid", "causedby", "parentid")
+PARENT_ID: Final = "parentid"
+CAUSATION: Final = ("causationid", "xcausationid", "causedby", PARENT_ID)
 TASK: Final = "celery: root id"
 """The id of the task that a task of Celery goes back to: no field can be called so."""
+ITSELF: Final = "celery: id"
+PARENT: Final = "celery: parent id"
+"""Likewise, of a task and of the one that asked for it."""
 OWN: Final = ("messageid", "eventid", "xmessageid", "xeventid", "ceid", "natsmsgid")
 
 
@@ -37,7 +41,8 @@ def ids_travel(
     in headers, in RabbitMQ's properties and in payloads, whatever the case and the hyphens of their
     names; in the envelope, too, that SNS puts into a queue. Of a `traceparent` the trace is
     compared. A task of Celery without one of these belongs to the task that it goes back to, its
-    `root_id`: Celery's own `correlation_id` is another one for each task.
+    `root_id`, and follows from its `parent_id`: Celery's own `correlation_id` is another one for
+    each task.
 
     Args:
         correlation: What the correlation id is called; by default `correlation_id`,
@@ -135,8 +140,9 @@ def ids_of(event: Event) -> dict[str, str]:
     headers: dict[str, Any] = event.data.get("headers") or {}
     if {"task", "root_id", "id"} <= headers.keys():  # Celery: each task has an id of its own
         properties = {name: one for name, one in properties.items() if one != headers["id"]}
+        found[TASK], found[ITSELF] = str(headers["root_id"]), str(headers["id"])
+        found[PARENT] = str(headers.get("parent_id") or "")
         headers = {**headers, "parent_id": None}
-        found[TASK] = str(headers["root_id"])
     for named in (properties, headers):
         found |= {_plain(name): str(one) for name, one in named.items() if one is not None}
     return found
@@ -190,6 +196,10 @@ def _lost(
                 f"with another correlation id than {source}: {here}, not {value}",
             )
     follows, its = _first(has, causation), own_ids(before, own)
+    if follows is None and TASK in had and TASK in has and PARENT_ID in causation:
+        if has[ITSELF] == had[ITSELF]:
+            return  # it asks for itself again, and follows from what it followed from
+        follows, its = (PARENT, has[PARENT]), [had[ITSELF], *its]
     if not its:
         return
     if follows is None:

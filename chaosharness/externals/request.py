@@ -25,6 +25,7 @@ from chaosharness.handlers.port import (
     Peer,
     current_scope,
     cut,
+    on_behalf,
     refused,
     strikes,
     surface,
@@ -78,6 +79,8 @@ def call(action: str, server: Server, request: Any, words: dict[str, Any]) -> An
     if operation not in world.surfaces:
         world.meet(operation, CALL)
     script = _call(scope, operation, attempt, server, request, words)
+    if scope.run is None and scope.colour.is_async:  # its loop may be about something else by then
+        script = on_behalf(scope, scope.entity, scope.message, script)
     return scope.colour.drive(script, scope)
 
 

@@ -284,7 +284,11 @@ def operate_for(
         return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
     if scope.colour.is_async:
         return LaterEffect(scope, entity, effect, operation, attempt, argument)
-    own, scope.entity = scope.entity, entity
+    own = scope.entity
+    if own == entity:
+        effect(scope, operation, attempt, argument)
+        return None
+    scope.entity = entity
     try:
         effect(scope, operation, attempt, argument)
     finally:

@@ -108,6 +108,7 @@ _GATHERING: Final[dict[tuple[str, str], Callable[[Any], Any]]] = {
         list(one._default_headers.items()),
         one._cookie_jar._cookies,
     ),
+    ("cimpl", "_AdminClientImpl"): lambda one: None,  # it asks, and keeps nothing
     ("cimpl", "TopicPartition"): lambda one: (one.topic, one.partition, one.offset),
     ("redis", "Pipeline"): lambda one: one.command_stack,
     ("boto3", "BatchWriter"): lambda one: one._items_buffer,

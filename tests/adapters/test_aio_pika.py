@@ -234,6 +234,30 @@ def test_what_the_broker_refuses_is_raised():
     ]
 
 
+async def transacts(found):
+    channel = await channel_of(publisher_confirms=False)
+    async with channel.transaction():
+        pass
+
+
+async def declares(found):
+    channel = await channel_of()
+    await channel.declare_exchange("calls", auto_delete=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (transacts, r"Tx.Select is not modelled \(at tests/adapters/test_aio_pika"),
+        (declares, r"auto_delete and internal is not modelled \(at tests/adapters/test_aio_pika"),
+    ],
+)
+def test_what_is_not_modelled_is_said_with_the_line_that_waits_for_it(code, words):
+    """The library asks in a task of its own, in which no line of the user's stands."""
+    with pytest.raises(InvalidDefinition, match=words):
+        played(code)
+
+
 def test_aiormq_alone_and_nobody_at_the_address():
     async def bare(found):
         connection = await aiormq.connect(URL)

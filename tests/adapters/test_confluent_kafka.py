@@ -5,7 +5,7 @@ import time
 
 import confluent_kafka
 import pytest
-from confluent_kafka import DeserializingConsumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import DeserializingConsumer, KafkaError, KafkaException, TopicPartition, aio
 from confluent_kafka.serialization import StringDeserializer, StringSerializer
 
 from chaosharness import (
@@ -294,6 +294,32 @@ def test_what_cannot_be_is_said_with_its_place(config, use, words):
 
     with pytest.raises(InvalidDefinition, match=words):
         ran(main)
+
+
+async def consumes():
+    aio.AIOConsumer(GROUP)
+
+
+async def produces():
+    aio.AIOProducer(SERVERS)
+
+
+def shares():
+    confluent_kafka.ShareConsumer(GROUP)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (consumes, r"AIOConsumer \(at tests/adapters/test_conf.* Use Consumer, in a thread, for"),
+        (produces, r"AIOProducer \(at tests/adapters/test_conf.* Use Producer, in a thread, for"),
+        (shares, r"ShareConsumer \(at tests/adapters/test_conf.*KIP-932\), is not modelled. Use"),
+    ],
+)
+def test_a_client_of_another_kind_is_refused_by_its_name(make, words):
+    """A real one would go on beside the run, in threads of its own, and nobody would hear of it."""
+    with pytest.raises(InvalidDefinition, match=words):
+        ran(make)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pika
 import pytest
 import redis
 import redis.asyncio
-from celery import Celery
+from celery import Celery, chain, group
 from faststream import FastStream
 from faststream.kafka import KafkaBroker
 from faststream.rabbit import RabbitBroker
@@ -499,7 +499,7 @@ NAMES = {
     by_aio_pika_header: "x-correlation-id",
     by_celery_header: "x-correlation-id",
 }
-BY_NAME = [one for one in CLIENTS if one is not by_celery]  # whose tasks name their parents alone
+BY_NAME = [one for one in CLIENTS if one is not by_celery]  # whose tasks name their parents
 
 
 def follows(client):
@@ -554,6 +554,39 @@ def test_a_task_that_tells_somebody_outside_of_celery_loses_nothing():
     run = on_celery(bill).run()
     assert [event.data["topic"] for event in run.history.of("publish")] == ["celery", "paid"]
     run.check(ids_travel())
+
+
+def asks_for_more(self, paid, order):
+    if self.request.retries < 1:
+        raise self.retry(countdown=1, max_retries=3)
+    paid.delay(order)
+
+
+def chains(self, paid, order):
+    chain(paid.si(order), paid.si(order)).delay()
+
+
+def links(self, paid, order):
+    group(paid.si(order), paid.si(order).on_error(paid.si(order))).delay()
+    paid.apply_async((order,), link=paid.si(order))
+
+
+@pytest.mark.parametrize("asks", [asks_for_more, chains, links])
+@pytest.mark.parametrize("claim", [ids_travel(), ids_travel(causation="parent_id")])
+def test_a_task_follows_from_the_one_that_asked_for_it(asks, claim):
+    run = on_celery(asks).run()
+    assert len([*run.history.of("publish")]) > 2, run.ending
+    run.check(claim)
+    assert claim.is_tested(run.evidence())
+
+
+def test_a_task_that_names_another_parent_is_a_finding():
+    def bill(self, paid, order):
+        paid.apply_async((order,), parent_id="somebody else")
+
+    run = on_celery(bill).run()
+    with pytest.raises(AssertionError, match=r"follows from somebody else, and follows from"):
+        run.check(ids_travel())
 
 
 def test_an_id_inside_of_what_a_topic_was_told_is_met_too():

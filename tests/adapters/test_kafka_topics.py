@@ -4,6 +4,8 @@ A broker is asked the same, by the same code.
 """
 
 import asyncio
+import importlib
+import time
 
 import pytest
 
@@ -46,7 +48,11 @@ def by_confluent(servers):
     producer = confluent_kafka.Producer({"bootstrap.servers": servers})
     one = producer.list_topics("paid", timeout=5).topics["paid"]
     absent = producer.list_topics("absent", timeout=5).topics["absent"]
-    return [*told, one.error, [*one.partitions], absent.error.name(), [*absent.partitions]]
+    told += [one.error, [*one.partitions], absent.error.name(), [*absent.partitions]]
+    names = confluent_kafka.TopicCollection(["orders", "absent"])
+    described = {topic: name_of(one.result) for topic, one in admin.describe_topics(names).items()}
+    orders = described["orders"]
+    return [*told, orders.name, [one.id for one in orders.partitions], described["absent"]]
 
 
 def by_kafka_python(servers):
@@ -108,7 +114,9 @@ def test_what_confluent_kafka_is_told():
     assert told[2] == "TOPIC_ALREADY_EXISTS: Topic 'orders' already exists."
     assert told[6:8] == ["INVALID_PARTITIONS: Topic already has 4 partition(s).", told[7]]
     assert told[8] == [("orders", 4), ("paid", 1)]
-    assert told[-2:] == ["UNKNOWN_TOPIC_OR_PART", []]
+    assert told[-5:-3] == ["UNKNOWN_TOPIC_OR_PART", []]
+    absent = "UNKNOWN_TOPIC_OR_PART: Broker: Unknown topic or partition"
+    assert told[-3:] == ["orders", [0, 1, 2, 3], absent]
 
 
 def test_what_kafka_python_is_told():
@@ -210,10 +218,155 @@ def test_a_producer_that_is_older_than_the_change_may_not_know_of_it(learn, plac
     assert [one.data["partition"] for one in sent] == places
 
 
-def test_a_topic_whose_records_are_kept_otherwise_is_declared():
-    system, _ = shop(config={"cleanup.policy": "compact"})
+# ---- how a topic keeps its records that is made at run time
+
+WORDS = {"bootstrap.servers": "one:9092"}
+
+
+def made_by_confluent(config):
+    new = confluent_admin.NewTopic("late", 1, config=config)
+    return name_of(confluent_admin.AdminClient(WORDS).create_topics([new])["late"].result)
+
+
+def made_by_kafka_python(config):
+    new = kafka_admin.NewTopic("late", 1, 1, topic_configs=config)
+    admin = kafka.KafkaAdminClient(bootstrap_servers="one:9092")
+    found = name_of(lambda: admin.create_topics([new]))
+    return None if isinstance(found, dict) else found
+
+
+MAKERS = [made_by_confluent, made_by_kafka_python]
+
+
+def read_later(make, config, after_s, records):
+    """Return what is left of records, some time after they were written; or how they end."""
+    seen = []
+    system = System("late")
+    bus = system.add(Kafka("bus", []))
+    system.add(KafkaServers("one:9092", bus))
+
+    def main():
+        assert make(config) is None
+        producer = confluent_kafka.Producer(WORDS)
+
+        def told(error, message):
+            if error is not None:
+                seen.append(error.name())
+
+        for key, value in records:
+            producer.produce("late", value, key=key, on_delivery=told)
+        producer.flush()
+        time.sleep(after_s)
+        words = {**WORDS, "group.id": "g", "auto.offset.reset": "earliest"}
+        consumer = confluent_kafka.Consumer(words)
+        consumer.subscribe(["late"])
+        while (message := consumer.poll(5.0)) is not None:
+            seen.append(message.value())
+
+    system.service("worker")(lambda env: env.main(main))
+    system.entry(examples=[1])(lambda env, item: None)
+    system.run()
+    return seen
+
+
+RECORDS = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(
+    ("config", "after_s", "left"),
+    [
+        ({"retention.ms": "60000"}, 61, []),
+        ({"retention.ms": "60000"}, 30, [b"1", b"2", b"3"]),
+        ({"retention.ms": -1, "cleanup.policy": "delete"}, 90_000, [b"1", b"2", b"3"]),
+        ({"retention.bytes": 38}, 1, [b"3"]),
+        ({"cleanup.policy": "compact"}, 20, [b"2", b"3"]),
+        ({"cleanup.policy": "compact", "min.compaction.lag.ms": "60000"}, 20, [b"1", b"2", b"3"]),
+        ({"cleanup.policy": "compact,delete", "retention.ms": "60000"}, 61, []),
+        ({"min.insync.replicas": "2"}, 61, [b"1", b"2", b"3"]),
+    ],
+)
+def test_it_keeps_them_as_it_was_made(make, config, after_s, left):
+    assert read_later(make, config, after_s, RECORDS) == left
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_record_without_a_key_is_refused_where_it_is_compacted(make):
+    """Also to a producer that was there before its topic."""
+    told = read_later(make, {"cleanup.policy": "compact"}, 1, [(None, b"1"), (b"a", b"2")])
+    assert told == ["INVALID_RECORD", b"2"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"retention.mss": "1"}, "Unknown topic config name: retention.mss"),
+        (
+            {"retention.ms": "1 h"},
+            "Invalid value 1 h for configuration retention.ms: Not a number of type LONG",
+        ),
+        (
+            {"cleanup.policy": "compacted"},
+            "Invalid value compacted for configuration cleanup.policy: String must be one of: "
+            "compact, delete",
+        ),
+    ],
+)
+def test_a_slip_in_its_configuration_is_told(config, words):
+    bus = Kafka("bus", [])
+    servers = KafkaServers("one:9092", bus)
+    assert told_in(bus, lambda: made_by_confluent(config), servers) == f"INVALID_CONFIG: {words}"
+    told = told_in(bus, lambda: made_by_kafka_python(config), servers)
+    assert told == "InvalidConfigurationError"
+
+
+def test_a_size_of_its_own_is_said_of_the_cluster():
+    system, _ = shop(config={"max.message.bytes": "100"})
     with pytest.raises(
         InvalidDefinition,
-        match=r"'orders' whose records are kept otherwise is .*test_kafka_topics.*: declare it",
+        match=r"'orders' with max\.message\.bytes of its own is .*test_kafka_topics.*size_max=",
     ):
         system.run()
+
+
+# ---- admin clients that a module makes at its top
+
+EARLY = """
+import aiokafka.admin, confluent_kafka.admin as confluent_admin, kafka
+
+by_confluent = confluent_admin.AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+by_kafka_python = kafka.KafkaAdminClient(bootstrap_servers="127.0.0.1:1")
+"""
+
+
+def test_one_of_a_module_is_each_processes_own(tmp_path, monkeypatch):
+    """It connects where it is used: to the cluster of each run; and, outside, for real."""
+    (tmp_path / "early_admins.py").write_text(EARLY, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    early = importlib.import_module("early_admins")
+    seen = []
+    for name in ("here", "there"):
+        system = System("early")
+        bus = system.add(Kafka("bus", [name]))
+        system.add(KafkaServers("127.0.0.1:1", bus))
+
+        def main():
+            seen.append([*early.by_confluent.list_topics().topics])
+            seen.append(early.by_kafka_python.list_topics())
+
+        system.service("worker", replicas=2)(lambda env: env.main(main))
+        system.entry(examples=[1])(lambda env, item: None)
+        assert system.run().ending.verdict == "quiet"
+    assert seen == [["here"]] * 4 + [["there"]] * 4
+
+    def reads():
+        words = {"bootstrap.servers": "127.0.0.1:1", "group.id": "g"}
+        consumer = confluent_kafka.Consumer(words)
+        consumer.subscribe([*early.by_confluent.list_topics().topics])
+        while True:
+            consumer.poll(1.0)
+
+    system.service("reader")(lambda env: env.main(reads))
+    assert system.run().ending.ran_on == ()  # it is at rest: an admin client keeps nothing
+    with pytest.raises(confluent_kafka.KafkaException):  # nobody listens there
+        early.by_confluent.list_topics(timeout=0.2)

@@ -172,6 +172,9 @@ def test_what_is_answered():
         (lambda nc, js: js.add_stream(name="NEW", subjects=["n"]), "a stream 'NEW' that bus has"),
         (lambda nc, js: js.add_stream(name="ORDERS", subjects=["n"]), "where bus has it of ord"),
         (lambda nc, js: js.pull_subscribe("orders.placed", "new"), "a consumer 'new' of 'ORDERS'"),
+        (lambda nc, js: js.key_value("prices"), r"key-value store .*'prices'.* \(at tests/adap"),
+        (lambda nc, js: js.create_key_value(bucket="prices"), "key-value store .* pass a double"),
+        (lambda nc, js: js.object_store("files"), r"object store of JetStream \('files'\) is not"),
         (lambda nc, js: js.purge_stream("ORDERS"), "STREAM.PURGE of JetStream's API is not"),
         (
             lambda nc, js: js.add_consumer("ORDERS", ConsumerConfig(name="billing", ack_wait=5)),

@@ -18,7 +18,7 @@ from typing import Any, Final
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.topology import Queue
 from chaosharness.errors import InvalidDefinition, RefusedValue
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_at, asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 from chaosharness.machines.rabbitmq.declared import ARGUMENTS
 
@@ -148,7 +148,7 @@ def alternate_of(library: str, arguments: Mapping[str, Any] | None) -> str | Non
 def _unknown(library: str, what: str) -> None:
     call_off(
         InvalidDefinition(
-            f"{library}: the {what} is not modelled{asked_at()}. Leave it out of the code under "
-            "test; what is modelled, the documentation of RabbitMQ's part says"
+            f"{library}: the {what} is not modelled{asked_or_awaited_at()}. Leave it out of the "
+            "code under test; what is modelled, the documentation of RabbitMQ's part says"
         )
     )

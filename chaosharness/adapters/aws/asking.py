@@ -12,7 +12,7 @@ import attrs
 from chaosharness.adapters.aws.answers import Said, Unheard
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import call
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_or_awaited_at
 from chaosharness.handlers.port import call_off, current_scope
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import Scope
@@ -170,9 +170,9 @@ def not_known(request: Request, what: str = "") -> NoReturn:
     beside = f" with {what}" if what else ""
     call_off(
         InvalidDefinition(
-            f"boto3: {request.service}.{request.method}{beside} is not modelled{asked_at()}. Leave "
-            "it out of the code under test, or pass a double for it; what is modelled, "
-            "docs/how-to/boto3.md says"
+            f"boto3: {request.service}.{request.method}{beside} is not modelled"
+            f"{asked_or_awaited_at()}. Leave it out of the code under test, or pass a double for "
+            "it; what is modelled, docs/how-to/boto3.md says"
         )
     )
 

@@ -31,7 +31,7 @@ from chaosharness.brokers.redis.desk import Held
 from chaosharness.brokers.redis.redis import OpenRedis as OpenStreams
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.clocks import SECONDS, clock_read
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_at, asked_or_awaited_at
 from chaosharness.handlers.port import after, before, call_off, current_scope, have, lost
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import SCOPE, Scope
@@ -131,7 +131,8 @@ class _Ours:
             if why is not None:
                 call_off(
                     InvalidDefinition(
-                        f"redis: {words[0].decode().upper()} is not modelled{asked_at()}: {why}"
+                        f"redis: {words[0].decode().upper()} is not modelled"
+                        f"{asked_or_awaited_at()}: {why}"
                     )
                 )
         if request.silent:

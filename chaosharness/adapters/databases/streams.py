@@ -40,7 +40,7 @@ from chaosharness.brokers.redis.rows import SURFACES
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate
 from chaosharness.handlers.clocks import MILLISECONDS, clock_read
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_at, asked_or_awaited_at
 from chaosharness.handlers.port import Surface, call_off, careful
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Scope
@@ -172,7 +172,7 @@ def _read(words: tuple[bytes, ...]) -> Command:
     except (Unknown, ValueError) as error:
         verb = words[0].decode().upper()
         why = f" {error}" if isinstance(error, Unknown) and str(error) else ""
-        call_off(InvalidDefinition(f"redis: {verb}{why} is not modelled{asked_at()}"))
+        call_off(InvalidDefinition(f"redis: {verb}{why} is not modelled{asked_or_awaited_at()}"))
 
 
 def _check(desk: OpenRedis, scope: Scope, command: Command) -> None:
@@ -187,7 +187,8 @@ def _refuse_handing_out(commands: list[Command | None]) -> None:
         if one is not None and isinstance(one.asked, ALONE):
             call_off(
                 InvalidDefinition(
-                    f"redis: {one.action} in a pipeline is not modelled{asked_at()}: send it alone"
+                    f"redis: {one.action} in a pipeline is not modelled"
+                    f"{asked_or_awaited_at()}: send it alone"
                 )
             )
 

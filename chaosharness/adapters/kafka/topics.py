@@ -5,8 +5,8 @@ Source:
     codes and words. Each was heard from a broker by the clients' own admin classes.
 
 Not modelled:
-    Copies and where they are: there is one broker, with the number 1. Configurations of a topic
-    that is made at run time: how long its records are kept is said where the cluster is declared.
+    Copies and where they are: there is one broker, with the number 1. Records of a size of their
+    own (`max.message.bytes`) in a topic that is made at run time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.adapters.kafka.kept import SIZE, kept_of, slip_in
 from chaosharness.adapters.spoken import led_through, note_spoken
+from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.scope import Scope
 
@@ -28,11 +30,11 @@ UNKNOWN: Final = 3
 ILLEGAL: Final = 17
 THERE: Final = 36
 NO_NUMBER: Final = 37
+NO_CONFIG: Final = 40
 BROKER: Final = 1
 """The number of the broker that has everything."""
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_KEPT: Final = ("cleanup.policy", "retention.ms", "retention.bytes")
 NOT_HOSTED: Final = "This server does not host this topic-partition."
 
 
@@ -50,6 +52,11 @@ class Wanted:
     count: int
     config: Mapping[str, Any]
 
+    @property
+    def topic(self) -> KafkaTopic:
+        """What is made, where it is."""
+        return kept_of(max(self.count, 1), self.config)
+
 
 @attrs.frozen
 class Told:
@@ -65,7 +72,7 @@ def refused(scope: Scope, library: str, cluster: Any, wanted: Wanted) -> Told | 
 
     Raises:
         InvalidDefinition: A framework asks for it, which is a slip in the wiring; or its records
-            are to be kept in a way of its own. It calls the run off.
+            may be of a size of their own. It calls the run off.
     """
     note_spoken(scope, library, f"{cluster.name}.create_topics")
     name = wanted.name
@@ -78,14 +85,19 @@ def refused(scope: Scope, library: str, cluster: Any, wanted: Wanted) -> Told | 
         return Told(
             name, NO_NUMBER, "Number of partitions was set to an invalid non-positive value."
         )
-    by_framework = led_through(library)[-1] != library
-    if by_framework or any(one in wanted.config for one in _KEPT):
+    if (slip := slip_in(wanted.config)) is not None:
+        return Told(name, NO_CONFIG, slip)
+    if led_through(library)[-1] != library:
         known = ", ".join(sorted(cluster.logs))
         what = f"to make a topic {name!r} that {cluster.name} has not"
-        if not by_framework:
-            what = f"to make a topic {name!r} whose records are kept otherwise"
-        words = f"{library}: {what} is not modelled{asked_at()}: declare it in Kafka(...), which "
-        call_off(InvalidDefinition(f"{words}has {known}"))
+        words = f"{library}: {what} is not modelled{asked_or_awaited_at()}: declare it in "
+        call_off(InvalidDefinition(f"{words}Kafka(...), which has {known}"))
+    if SIZE in wanted.config:
+        what = f"to make a topic {name!r} with {SIZE} of its own"
+        words = (
+            f"{library}: {what} is not modelled{asked_or_awaited_at()}: leave that out, and say "
+        )
+        call_off(InvalidDefinition(f"{words}Kafka(..., size_max=...), which holds for all topics"))
     return None
 
 

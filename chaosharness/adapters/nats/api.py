@@ -55,6 +55,8 @@ DEFAULTS: Final = {
 }
 """What a consumer goes by where nothing else is declared; nothing: it has none."""
 LEFT_OUT: Final = ("headers_only", "inactive_threshold", "pause_until", "rate_limit_bps")
+STORES: Final = {"KV_": "the key-value store", "OBJ_": "the object store"}
+"""What the streams are called that hold one."""
 CREATED: Final = "2030-01-01T00:00:00Z"
 
 
@@ -62,6 +64,11 @@ def answer(desk: OpenNATS, subject: str, payload: bytes) -> dict[str, Any]:
     """Return what JetStream answers a request of its API."""
     words = subject.removeprefix(PREFIX).split(".")
     asked: dict[str, Any] = json.loads(payload) if payload else {}
+    if words[0] == "STREAM" and len(words) > 2:
+        for prefix, kind in STORES.items():
+            if words[2].startswith(prefix):
+                bucket = words[2].removeprefix(prefix)
+                left_out(f"{kind} of JetStream ({bucket!r})", ": pass a double for it")
     match words:
         case ["STREAM", "NAMES"]:
             return {"streams": _names(desk, asked.get("subject"))}

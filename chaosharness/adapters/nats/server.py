@@ -12,7 +12,7 @@ from nats.js.errors import APIError, ServiceUnavailableError
 from chaosharness.brokers.nats.errors import NATSError
 from chaosharness.brokers.nats.nats import OpenNATS
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_at, asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.scope import Scope
 
@@ -108,4 +108,4 @@ def _host(url: str) -> str:
 
 def left_out(what: str, instead: str = "") -> NoReturn:
     """Say that something is not modelled, and call the run off."""
-    call_off(InvalidDefinition(f"nats: {what} is not modelled{asked_at()}{instead}"))
+    call_off(InvalidDefinition(f"nats: {what} is not modelled{asked_or_awaited_at()}{instead}"))

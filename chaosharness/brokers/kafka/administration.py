@@ -7,8 +7,9 @@ Source:
     ConsumerConfig, `auto.offset.reset`: where a group begins in a log partition that is new.
 
 Not modelled:
-    A topic never has fewer, and is not deleted. Other calls of an administrator. A topic that is
-    made at run time keeps its records for ever.
+    A topic never has fewer, and is not deleted: what clients see of one that goes, and of another
+    that comes by its name, depends on what each has in its metadata just then. Other calls of an
+    administrator; a configuration that changes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from chaosharness.brokers.kafka.errors import InvalidPartitions, TopicExists
 from chaosharness.brokers.kafka.rows import CHANGE
+from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.handlers.port import Peer, operate
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
@@ -37,7 +39,7 @@ class Changed(Peer, Protocol):
     def grow(self, topic: str, count: int) -> None:
         """Give a topic more log partitions."""
 
-    def make_late(self, topic: str, count: int) -> None:
+    def make_late(self, topic: str, kept: KafkaTopic) -> None:
         """Make a topic that there is not yet."""
 
 
@@ -47,27 +49,37 @@ class KafkaAdmin:
     def __init__(self, cluster: Changed) -> None:
         self._cluster = cluster
 
-    def create_topic(self, topic: str, partitions: int = 1) -> Any:
+    def create_topic(self, topic: str, partitions: int | KafkaTopic = 1) -> Any:
         """Make a topic, with so many log partitions.
 
         A group that subscribes to it begins there where `reset` says.
 
+        Args:
+            topic: Its name.
+            partitions: How many; or a `KafkaTopic`, which says how long its records are kept, too.
+
         Raises:
             TopicExists: It is there.
         """
-        if not allowed.is_whole(partitions, 1):
-            raise allowed.refused("create_topic", "partitions", "a whole number from 1", partitions)
+        kept = partitions
+        if not isinstance(kept, KafkaTopic):
+            if not allowed.is_whole(kept, 1):
+                right = "a whole number from 1, or a KafkaTopic"
+                raise allowed.refused("create_topic", "partitions", right, kept)
+            kept = KafkaTopic(partitions=kept)
         action = f"{self._cluster.name}.{MAKES} {topic}"
-        return operate(action, self._make, (topic, partitions), self._cluster, CHANGE)
+        return operate(action, self._make, (topic, kept), self._cluster, CHANGE)
 
-    def _make(self, scope: Scope, operation: str, attempt: int, asked: tuple[str, int]) -> None:
-        topic, count = asked
+    def _make(
+        self, scope: Scope, operation: str, attempt: int, asked: tuple[str, KafkaTopic]
+    ) -> None:
+        topic, kept = asked
         if topic in self._cluster.machine.logs:
             error = f"{operation}: there is a topic {topic}"
             scope.record("reply", operation, attempt, {"outcome": "failed", "error": error})
             raise TopicExists(error)
         scope.record("note", operation, attempt, {"what": f"there is a topic {topic}"})
-        self._cluster.make_late(topic, count)
+        self._cluster.make_late(topic, kept)
 
     def create_partitions(self, topic: str, total: int) -> Any:
         """Have a topic have so many log partitions, more than before.

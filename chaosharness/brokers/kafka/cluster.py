@@ -66,7 +66,7 @@ class Cluster:
         self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
         self.owners = self.groups.owners
         forgetful: Mapping[str, KafkaTopic] = getattr(definition.topics, "forgetful", {})
-        self.forgetful = forgetful
+        self.forgetful = dict(forgetful)
         self._deliveries = DELIVERIES[ANY, definition.unclean_elections]
         self.has_gaps = bool(forgetful)
         """Whether a record may be hidden from some, or be gone, or be none."""
@@ -168,7 +168,7 @@ class Cluster:
         Raises:
             InvalidRecord: It is.
         """
-        if key is None and topic in self.definition.compacted:
+        if key is None and topic in self.machine.compacted:
             raise InvalidRecord(f"{self.name}: a record of {topic}, which is compacted, has no key")
 
     def check_size(
@@ -194,16 +194,21 @@ class Cluster:
             raise LookupError(f"{self.name} has no log partition {topic}[{partition}]: {count} are")
         return partition
 
-    def make_topic(self, topic: str, count: int) -> None:
+    def make_topic(self, topic: str, count: int, *, compacted: bool = False) -> None:
         """Make a topic that there is not yet."""
-        self.logs[topic] = [log.records for log in self.machine.add_topic(topic, count)]
+        logs = self.machine.add_topic(topic, count, compacted=compacted)
+        self.logs[topic] = [log.records for log in logs]
         self.routes |= routes_of(self.name, ((topic, count),))
         self.learning.made(topic)
 
-    def make_late(self, topic: str, count: int) -> None:
+    def make_late(self, topic: str, kept: KafkaTopic) -> None:
         """Make a topic that somebody asks for: its groups begin in it where their reset says."""
-        self.make_topic(topic, count)
-        self.groups.beginnings.grown(topic, 0, count)
+        if kept.forgets:
+            self.forgetful[topic] = kept
+            self.forgetting.know(kept)
+            self.has_gaps = True
+        self.make_topic(topic, kept.partitions, compacted=kept.compacted)
+        self.groups.beginnings.grown(topic, 0, kept.partitions)
         self.world.effects += 1
 
     def grow(self, topic: str, count: int) -> None:

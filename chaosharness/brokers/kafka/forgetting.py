@@ -54,11 +54,16 @@ class Forgetting:
         self._forgetful = forgetful
         self._cut: set[LogPartition] = set()
         for topic in forgetful.values():
-            if topic.retention_ms is not None:
-                world.know_timeout(topic.retention_ms)
-            if topic.compacted:
-                world.know_timeout(topic.compacted_after_ms)
-                world.know_duration(topic.tombstones_ms)
+            self.know(topic)
+
+    def know(self, topic: KafkaTopic) -> None:
+        """Have it known how long a topic keeps its records."""
+        world = self._world
+        if topic.retention_ms is not None:
+            world.know_timeout(topic.retention_ms)
+        if topic.compacted:
+            world.know_timeout(topic.compacted_after_ms)
+            world.know_duration(topic.tombstones_ms)
 
     # ---- by time
 

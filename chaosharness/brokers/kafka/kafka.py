@@ -257,7 +257,6 @@ class OpenKafka(Cluster):
         self.place_of_key = PARTITIONER_BY_NAME[definition.partitioner]
         self.committed_only = definition.isolation == "read_committed"
         self.surface = SURFACES[definition.producer, definition.unclean_elections]
-        self._keyed_topics = definition.topics.compacted
         self._asks = definition.acks != 0
         self.learns = definition.producers_learn
 
@@ -291,27 +290,20 @@ class OpenKafka(Cluster):
             transaction_timeout_ms: How long its transactions may take.
         """
         if idempotent is None and acks is None and transactional_id is None:
-            publish = self._publish_with_key if self._keyed_topics else self.publish
-            return Publish(
-                publish, lane=Lane(asks=self._asks, since_ms=self.world.now), surface=self.surface
-            )
+            lane = Lane(asks=self._asks, since_ms=self.world.now)
+            return Publish(self.publish, lane=lane, surface=self.surface)
         if transactional_id is not None:
             return TransactionalProducer(self, transactional_id, transaction_timeout_ms)
         surface = self.surface
         if idempotent is not None or acks is not None:
             surface = self.surface_of(idempotent, acks)
         asks = (self.definition.acks if acks is None else acks) != 0 or bool(idempotent)
-        publish = self._publish_with_key if self._keyed_topics else self.publish
-        return Publish(publish, lane=Lane(asks=asks, since_ms=self.world.now), surface=surface)
+        return Publish(self.publish, lane=Lane(asks=asks, since_ms=self.world.now), surface=surface)
 
-    def _publish_with_key(
-        self, topic: str, value: Any, *, lane: Lane, surface: Surface, **words: Any
-    ) -> Any:
-        """Publish where a record must have a key; whoever asks for no answer is not told so."""
-        key = words.get("key")
-        if lane.asks or key is not None or topic not in self._keyed_topics:
-            self.check_key(topic, key)
-            return self.publish(topic, value, lane=lane, surface=surface, **words)
+    def _refuse_without_key(self, topic: str, lane: Lane, surface: Surface) -> Any:
+        """Refuse a record that must have a key; whoever asks for no answer is not told so."""
+        if lane.asks:
+            self.check_key(topic, None)
         scope = current_scope("publish", self.world)
         operation = scope.place + self.routes[topic][1]
         attempt = self.world.reach(operation, scope.entity, scope.message)
@@ -396,6 +388,8 @@ class OpenKafka(Cluster):
             else:
                 entity = world.entities.get(name, 0)
             index = self.place_of_key(key, count) if count > 1 else 0
+        elif topic in self.machine.compacted:
+            return self._refuse_without_key(topic, lane, surface)
         else:
             index = self.spread(topic, entity, count, lane) if count > 1 else 0
         if partition is not None:

@@ -29,9 +29,10 @@ from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
 from chaosharness.brokers.rabbitmq.consumers import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.link import Link
+from chaosharness.brokers.rabbitmq.profiles import CLIENTS, Client, profile_of
 from chaosharness.brokers.rabbitmq.publishing import Publisher
 from chaosharness.brokers.rabbitmq.rows import DELIVER, DELIVER_AUTO, SEARCHABLE, widened
-from chaosharness.brokers.rabbitmq.subscription import OPTIONS, Subscription
+from chaosharness.brokers.rabbitmq.subscription import OPTIONS, Subscription, check_given
 from chaosharness.brokers.rabbitmq.topology import (
     Exchange,
     Queue,
@@ -57,6 +58,10 @@ from chaosharness.machines.rabbitmq.versions import VERSIONS, Version
 _positive: Final = allowed.whole(1)
 
 
+VERSION: Final[Version] = "4.0"
+"""The server, where nobody says which."""
+
+
 def _kinds(value: Iterable[type[Fault]] | type[Fault]) -> tuple[type[Fault], ...]:
     return (value,) if isinstance(value, type) else tuple(value)
 
@@ -65,6 +70,11 @@ def _searchable(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
     if not set(value) <= set(SEARCHABLE):
         right = "some of " + ", ".join(kind.__name__ for kind in SEARCHABLE)
         raise allowed.refused("RabbitMQ", attribute.name, right, value)
+
+
+def _by_client(name: str) -> Any:
+    """Return a default that the client has, of a broker whose client is named."""
+    return attrs.Factory(lambda self: getattr(profile_of(self.client), name), takes_self=True)
 
 
 @attrs.frozen
@@ -137,6 +147,9 @@ class RabbitMQ:
         version: Whose rules: `3.10`, `3.13`, `4.0` or `4.3`. They differ in how quorum queues
             count deliveries and in their priorities, and in whether the `x-death` of a client
             is read.
+        client: Whose defaults there are for what is not said: `pika` or `aio-pika`. Reports say
+            so, and which version of the server it was. Code that uses a client itself (`AMQP`) says
+            what it does.
         confirms: Whether publishers wait for a confirm. aio-pika: yes, pika: only after
             `confirm_delivery`.
         resends: Whether the client sends again by itself what nobody confirmed, on a new
@@ -146,7 +159,7 @@ class RabbitMQ:
             off, or its one thread is at work (see `in_thread`). 0: no heartbeats.
         consumer_timeout_ms: A channel with a message unacknowledged for longer is closed
             (4.3: on quorum queues only).
-        reconnect_ms: How long a consumer that lost its connection takes to be back.
+        reconnect_ms: How long a consumer that lost its connection takes to be back. aio-pika: 5 s.
         latency_ms: From the broker to a consumer.
         timeout_ms: How long a publisher waits for a confirm.
         searched: What a search tries beyond the usual: `BrokerAlarm` (at each publish),
@@ -159,12 +172,25 @@ class RabbitMQ:
     exchanges: Mapping[str, Exchange] = attrs.field(
         factory=dict, converter=exchanges_of, kw_only=True
     )
-    version: Version = attrs.field(default="4.0", validator=allowed.one_of(*VERSIONS), kw_only=True)
-    confirms: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
+    version: Version = attrs.field(
+        default=VERSION, validator=allowed.one_of(*VERSIONS), kw_only=True
+    )
+    client: Client | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(allowed.one_of(*CLIENTS)),
+        kw_only=True,
+    )
+    confirms: bool = attrs.field(
+        default=_by_client("confirms"), validator=allowed.flag(), kw_only=True
+    )
     resends: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
-    heartbeat_ms: int = attrs.field(default=60_000, validator=allowed.whole(0), kw_only=True)
+    heartbeat_ms: int = attrs.field(
+        default=_by_client("heartbeat_ms"), validator=allowed.whole(0), kw_only=True
+    )
     consumer_timeout_ms: int = attrs.field(default=1_800_000, validator=_positive, kw_only=True)
-    reconnect_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
+    reconnect_ms: int = attrs.field(
+        default=_by_client("reconnect_ms"), validator=_positive, kw_only=True
+    )
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
     searched: tuple[type[Fault], ...] = attrs.field(
@@ -177,6 +203,15 @@ class RabbitMQ:
             raise InvalidDefinition(
                 f"RabbitMQ {self.name!r} resends what is not confirmed, so it needs confirms=True"
             )
+
+    @property
+    def profile(self) -> str:
+        """Which server it is, and whose defaults its clients have; empty where nothing is said."""
+        if self.client is None and self.version == VERSION:
+            return ""
+        known, names = profile_of(self.client), ("confirms", "heartbeat_ms", "reconnect_ms")
+        mine = attrs.evolve(known, **{name: getattr(self, name) for name in names})
+        return mine.words(self.version)
 
     def goes_to(self, topic: str | None, exchange: str) -> list[tuple[str, str]]:
         """Return the queues that a message reaches, with this broker's name; of any key if None."""
@@ -336,6 +371,7 @@ class OpenRabbitMQ(Watcher):
         self._check_queues((queue,), intake.place)
         try:
             check_options(options, OPTIONS)
+            check_given(options)
             subscription = Subscription(
                 broker=self, intake=intake, queue=queue, service=service, **options
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Literal, get_args
 
@@ -68,6 +68,11 @@ def _start(_: Any, attribute: Any, value: Any) -> None:
         raise ValueError(f"start must be 'first', 'last', 'next' or an offset, not {value!r}")
 
 
+def checked(check: Callable[[Any, Any, Any], object]) -> dict[str, Any]:
+    """Have the value of a field checked where somebody gives one: the default, in no run."""
+    return {"check": check}
+
+
 def check_dead_letters(broker: Server, queue: str, **given: str | None) -> None:
     """Refuse `dead-letter` where a queue has nowhere to put dead letters.
 
@@ -124,22 +129,28 @@ class Subscription:
     intake: Intake
     queue: str
     service: str
-    prefetch: int = attrs.field(default=0, validator=_not_negative)
-    acknowledge: Acknowledge = attrs.field(default="after", validator=_one_of("after", "before"))
+    prefetch: int = attrs.field(default=0, metadata=checked(_not_negative))
+    acknowledge: Acknowledge = attrs.field(
+        default="after", metadata=checked(_one_of("after", "before"))
+    )
     on_error: OnError = "requeue"
     retries_max: int = 3
     on_unreadable: OnError | None = None
-    backoff_ms: int = attrs.field(default=1_000, validator=_not_negative)
+    backoff_ms: int = attrs.field(default=1_000, metadata=checked(_not_negative))
     concurrency: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+        default=None, metadata=checked(attrs.validators.optional(attrs.validators.ge(1)))
     )
-    in_thread: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    in_thread: bool = attrs.field(
+        default=False, metadata=checked(attrs.validators.instance_of(bool))
+    )
     connection: str | None = None
     channel: str | None = None
-    priority: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
-    exclusive: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    start: Start = attrs.field(default="next", validator=_start)
-    on_cancel: str = attrs.field(default="resume", validator=_one_of("resume", "stop"))
+    priority: int = attrs.field(default=0, metadata=checked(attrs.validators.instance_of(int)))
+    exclusive: bool = attrs.field(
+        default=False, metadata=checked(attrs.validators.instance_of(bool))
+    )
+    start: Start = attrs.field(default="next", metadata=checked(_start))
+    on_cancel: str = attrs.field(default="resume", metadata=checked(_one_of("resume", "stop")))
     _blocks: bool = attrs.field(default=False, init=False)
     _policy: Policy = attrs.field(init=False)
     _link: Link = attrs.field(init=False)
@@ -302,3 +313,19 @@ class Subscription:
             self._lost()
         if not self._taking:
             self._next()
+
+
+CHECKED: Final = {one.name: one for one in attrs.fields(Subscription) if "check" in one.metadata}
+
+
+def check_given(options: Mapping[str, Any]) -> None:
+    """Refuse options of `env.consume` that cannot be.
+
+    Raises:
+        TypeError: It is of another type.
+        ValueError: It is out of range.
+    """
+    for name, value in options.items():
+        field = CHECKED.get(name)
+        if field is not None:
+            field.metadata["check"](None, field, value)

@@ -21,7 +21,7 @@ from chaosharness.handlers.port import Surface, call_off
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.machines.machine import HandedOut, Refusal
+from chaosharness.machines.machine import HandedOut
 from chaosharness.machines.sqs import QueueSettings, SqsMachine
 from chaosharness.machines.sqs import operations as op
 
@@ -114,7 +114,8 @@ class Desk:
         self.machine = SqsMachine()
         self.journal = Journal(world, definition.name)
         self.profiles: dict[str, str] = {}
-        self.surfaces: dict[str, Surface] = {}
+        self.ways: dict[str, tuple[str, Surface, bool]] = {}
+        """Of each queue: how sending there is called, what may strike, and whether it is FIFO."""
         self.slots: dict[tuple[str, str], Slots] = {}
         self.lines: Lines[str, Poller] = Lines(
             world,
@@ -137,7 +138,8 @@ class Desk:
         """Have a line at a queue that the machine has."""
         settings = self.machine.queues[queue].settings
         profile = self.profiles[queue] = "fifo" if settings.keeps_order else "standard"
-        self.surfaces[queue] = SURFACES[profile, "publish"]
+        action = f"/{self.name}.publish {queue}"
+        self.ways[queue] = (action, SURFACES[profile, "publish"], settings.fifo)
         self.lines.open(queue)
         self.world.know_timeout(settings.visibility_ms)
         self.world.know_duration(settings.delay_ms)
@@ -193,7 +195,7 @@ class Desk:
         answer = self.machine.apply(
             op.Receive(poller.place, poller, poller.most, poller.visibility_ms), world.now
         )
-        assert not isinstance(answer, Refusal), answer
+        assert type(answer) is list, answer
         received = iter(answer)  # in the order of the facts
         held: list[Held] = []
         for fact in self.machine.take():

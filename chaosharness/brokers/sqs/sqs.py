@@ -218,22 +218,23 @@ class OpenSQS(Desk):
         """
         world = self.world
         scope = current_scope("publish", world)
-        surface = self.surfaces.get(topic)
-        if surface is None:
+        way = self.ways.get(topic)
+        if way is None:
             self.check((topic,), scope.place)
+        assert way is not None
         body = encode(value, topic)
         name, entity = None, scope.entity
         if key is not None:
             name = key_of(key, topic)
             entity = world.entity_for(name, entity)
-        if group is None and topic.endswith(FIFO):
+        action, surface, fifo = way
+        if fifo and group is None:
             group = name
         if delay_ms:
             world.know_duration(delay_ms)
-        operation = f"{scope.place}/{self.name}.publish {topic}"
+        operation = scope.place + action
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
         draft = (message, group, deduplication, delay_ms, scope.message)
-        assert surface is not None
         return operate_for(scope, entity, operation, self._store, draft, self, surface)
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
@@ -242,21 +243,28 @@ class OpenSQS(Desk):
         body, headers = message.body, message.headers
         name = self.world.publications.name
         message.name = name(operation, message.entity, in_hand, body)
+        again = bool(scope.struck) and self._spoiled(scope, message, group)
+        topic, text = message.topic, body or b""
+        size = len(text) + (_size(headers) if headers else 0)
+        send = op.Send(topic, text, message, size, group, deduplication, delay_ms)
+        answer = self.do(send, scope, operation, attempt)
+        if type(answer) is not op.Sent:
+            answered(operation, answer)
+        if again:
+            one = copied(message)
+            one.name = name(operation, message.entity, in_hand, body)
+            send = op.Send(topic, text, one, size, group, deduplication, delay_ms)
+            answered(operation, self.do(send, scope, operation, attempt))
+
+    def _spoiled(self, scope: Scope, message: Message, group: str | None) -> bool:
+        """Suffer what changes what is sent; say whether it is sent twice."""
         again = False
         for fault in scope.struck:
             if isinstance(fault, Poison):
                 self._poison(scope, message, group, fault)
             elif isinstance(fault, Duplicate):
                 again = True
-        topic, text = message.topic, body or b""
-        size = len(text) + (_size(headers) if headers else 0)
-        send = op.Send(topic, text, message, size, group, deduplication, delay_ms)
-        answered(operation, self.do(send, scope, operation, attempt))
-        if again:
-            one = copied(message)
-            one.name = name(operation, message.entity, in_hand, body)
-            send = op.Send(topic, text, one, size, group, deduplication, delay_ms)
-            answered(operation, self.do(send, scope, operation, attempt))
+        return again
 
     def _poison(self, scope: Scope, message: Message, group: str | None, fault: Poison) -> None:
         """Send what nobody can read just ahead of another."""

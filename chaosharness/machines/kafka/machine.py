@@ -42,6 +42,8 @@ class KafkaMachine:
         self.topics = tuple(settings.topics.items())
         """All topics, with their log partitions."""
         self.logs = {topic: [Log() for _ in range(count)] for topic, count in self.topics}
+        self.compacted = set(settings.compacted)
+        """The topics whose records must have keys."""
         self.groups: dict[str, Group] = {}
         self._facts: list[Fact] = []
 
@@ -81,8 +83,10 @@ class KafkaMachine:
 
     # ---- what there is
 
-    def add_topic(self, topic: str, count: int) -> list[Log]:
+    def add_topic(self, topic: str, count: int, *, compacted: bool = False) -> list[Log]:
         """Make a topic, or give it more log partitions; return these."""
+        if compacted:
+            self.compacted.add(topic)
         logs = self.logs.setdefault(topic, [])
         logs.extend(Log() for _ in range(count - len(logs)))
         self.topics = tuple((name, len(found)) for name, found in self.logs.items())
@@ -118,7 +122,7 @@ class KafkaMachine:
             return refusals.NO_TOPIC
         if operation.size > self.settings.size_max:
             return refusals.TOO_LARGE
-        if place[0] in self.settings.compacted and record.key is None:
+        if place[0] in self.compacted and record.key is None:
             return refusals.NO_KEY
         if operation.producer is None:
             offset = log.append(record)

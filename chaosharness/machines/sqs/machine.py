@@ -177,34 +177,35 @@ class SqsMachine:
         if queue is None:
             return refusals.NO_QUEUE
         settings = queue.settings
-        delay_ms, size = operation.delay_ms, operation.size
-        fifo, key, sequence = settings.fifo, None, 0
-        told = fifo or delay_ms is not None or operation.deduplication is not None
-        if told or not 0 <= size <= settings.size_max:
+        delay_ms, group, key = operation.delay_ms, operation.group, operation.deduplication
+        fifo = settings.fifo
+        told = fifo or delay_ms is not None or key is not None
+        if told or not 0 <= operation.size <= settings.size_max:
             refusal = self._refuse(operation, settings)
             if refusal is not None:
                 return refusal
         if settings.keeps_order:
             key = self._key(operation, settings)
-            seen = queue.recognise(key, operation.group, now)
+            seen = queue.recognise(key, group, now)
             if seen is not None:
                 first = seen.record
                 self.emit(Recognised(operation.message, queue.name, first.message))
                 return op.Sent(first.id, first.sequence, True)
+        else:
+            key = None
         self._numbers = number = self._numbers + 1
         if delay_ms is None or (fifo and not delay_ms):
             delay_ms = settings.delay_ms
         id, message = f"{ID}{number:012x}", operation.message
         if message is None:
             message = id
-        if fifo:
-            sequence = number
+        sequence = number if fifo else 0
         record = Record(
             number,
             id,
             operation.body,
             message,
-            operation.group,
+            group,
             key,
             sequence,
             now,
@@ -213,7 +214,7 @@ class SqsMachine:
             now + delay_ms,
         )
         if key is not None:
-            queue.remember(key, operation.group, record, now)
+            queue.remember(key, group, record, now)
         queue.add(record, now)
         self._facts.append(Stored(message, queue.name))
         return op.Sent(id, sequence, False)
@@ -264,7 +265,8 @@ class SqsMachine:
         if not 0 <= visibility_ms <= VISIBILITY_MS_MAX:
             reason = "Must be between 0 and 43200, if provided."
             return refusals.invalid_value(visibility_ms // 1000, "VisibilityTimeout", reason)
-        if settings.keeps_order and operation.attempt is not None:
+        attempt = operation.attempt if settings.keeps_order else None
+        if attempt is not None:
             again = self._same_attempt(queue, operation, now, visibility_ms)
             if again is not None:
                 return again
@@ -280,9 +282,9 @@ class SqsMachine:
                     return refusals.OVER_LIMIT
                 break
             found.append(self._hand_out(queue, record, operation, now, visibility_ms))
-        if settings.keeps_order and operation.attempt is not None and found:
+        if attempt is not None and found:
             numbers = [one.handle.number for one in found]
-            queue.attempts[operation.attempt] = (now, numbers)
+            queue.attempts[attempt] = (now, numbers)
         if visibility_ms == 0:
             self.tick(now)
         return found
@@ -294,9 +296,8 @@ class SqsMachine:
         record.receives = receives = record.receives + 1
         if receives == 1:
             record.first_received_ms = now
-        handle = op.Handle(
-            name, number, queue.leases.hold(number, holder, now, now + visibility_ms)
-        )
+        nth = queue.leases.hold(number, holder, now, now + visibility_ms)
+        handle = op.Handle(name, number, nth)
         self._facts.append(HandedOut(record.message, name, holder, receives, False, handle))
         return received(record, handle)
 
@@ -344,12 +345,12 @@ class SqsMachine:
         if record is None:
             return None  # deleted already: deleting twice is no error
         lease = leases.held.get(number)
-        latest = (leases.fence(number) if lease is None else lease.fence) == handle.nth
-        if queue.settings.keeps_order and (lease is None or not latest):
-            return refusals.handle_expired(handle)
-        if not latest:
-            self.emit(Ignored(record.message, queue.name, "an old receipt handle"))
-            return None
+        if lease is None or lease.fence != handle.nth:
+            if queue.settings.keeps_order:
+                return refusals.handle_expired(handle)
+            if lease is not None or leases.fence(number) != handle.nth:
+                self.emit(Ignored(record.message, queue.name, "an old receipt handle"))
+                return None
         queue.remove(record)
         holder = None if lease is None else lease.holder
         self._facts.append(Settled(record.message, queue.name, holder))

@@ -72,7 +72,7 @@ class Admin:
 
     async def _made(self, wanted: Wanted) -> Told | None:
         try:
-            await self._cluster.client().create_topic(wanted.name, max(wanted.count, 1))
+            await self._cluster.client().create_topic(wanted.name, wanted.topic)
         except TopicExists:
             return Told(wanted.name, THERE, f"Topic '{wanted.name}' already exists.")
         except TimeoutError:

@@ -12,7 +12,7 @@ from chaosharness.brokers.kafka.errors import InvalidRecord, OffsetOutOfRange
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.brokers.message import Delivery
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
@@ -51,7 +51,9 @@ def servers_of(given: Any) -> str:
 
 def left_out(what: str, instead: str = "") -> NoReturn:
     """Say that something is not modelled, and call the run off."""
-    call_off(InvalidDefinition(f"{LIBRARY}: {what} is not modelled{asked_at()}{instead}"))
+    call_off(
+        InvalidDefinition(f"{LIBRARY}: {what} is not modelled{asked_or_awaited_at()}{instead}")
+    )
 
 
 def headers_of(headers: Any) -> tuple[tuple[str, bytes], ...]:

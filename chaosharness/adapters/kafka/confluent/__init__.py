@@ -25,8 +25,9 @@ import sys
 from typing import Any, Final
 
 from chaosharness.adapters.dispatch import Library, Swap, inside
-from chaosharness.adapters.kafka.confluent.admin import admin_seams
+from chaosharness.adapters.kafka.confluent.admin import admin_seams, connect_when_used
 from chaosharness.adapters.kafka.confluent.consumer import Consumer, DeserializingConsumer
+from chaosharness.adapters.kafka.confluent.others import share_swaps
 from chaosharness.adapters.kafka.confluent.producer import Producer, SerializingProducer
 from chaosharness.adapters.kafka.confluent.settings import REALS
 from chaosharness.errors import InvalidDefinition
@@ -137,6 +138,10 @@ LIBRARY: Final = Library(
     "confluent-kafka",
     tested=">=2.4,<3",
     seams=admin_seams(),
-    swaps=tuple(Swap(f"confluent_kafka:{name}", _door(ours)) for name, ours in OURS.items()),
+    swaps=(
+        *(Swap(f"confluent_kafka:{name}", _door(ours)) for name, ours in OURS.items()),
+        *share_swaps(),
+    ),
+    warm=connect_when_used,
     late=made_too_early,
 )

@@ -11,15 +11,18 @@ Not modelled:
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import wraps
 from inspect import isfunction, signature
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Node, TopicCollection, TopicPartitionInfo, Uuid
 from confluent_kafka import admin as theirs
+from confluent_kafka.admin._topic import TopicDescription
 
-from chaosharness.adapters.dispatch import Seam
+from chaosharness.adapters.dispatch import Seam, inside
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, refusal
 from chaosharness.adapters.kafka.confluent.places import words_of
 from chaosharness.adapters.kafka.confluent.settings import Settings
@@ -69,6 +72,10 @@ def metadata_of(cluster: Any, topic: str | None) -> Any:
 
 _OURS: Final = "_in_a_run"
 """What holds, in an object of the library's class, what stands for it."""
+_GIVEN: Final = "_made_with"
+"""What holds, in one that was made outside of any run, what it was made with."""
+_CONNECTED: Final = "_connected"
+"""What says, in such a one, that it was used there."""
 
 
 def _init(real: Any, self: Any, *given: Any, **options: Any) -> None:
@@ -81,13 +88,49 @@ def _met(name: str) -> Callable[..., Any]:
     def call(real: Any, self: Any, *given: Any, **options: Any) -> Any:
         if name not in vars(Admin):
             not_modelled(LIBRARY, "AdminClient", name)
-        ours = vars(self).get(_OURS)
-        if ours is None:
-            words = f"{LIBRARY}: an AdminClient that was made outside of this run{asked_at()}: "
-            call_off(InvalidDefinition(f"{words}make it in the function that uses it"))
-        return getattr(ours, name)(*given, **options)
+        return getattr(_ours(self), name)(*given, **options)
 
     return call
+
+
+def _ours(self: Any) -> Admin:
+    """Return what stands for a client in this process; one of a module stands in each anew."""
+    found = vars(self).get(_OURS)
+    if found is not None:
+        return cast("Admin", found)
+    clients = current_scope("confluent_kafka.AdminClient").incarnation.clients
+    if self not in clients:
+        given, options = vars(self)[_GIVEN]
+        clients[self] = Admin(*given, **options)
+    return cast("Admin", clients[self])
+
+
+def connect_when_used() -> None:
+    """Have a client that a module makes when it is imported connect when it is used there."""
+    real: Any = theirs.AdminClient
+    init = real.__init__
+
+    @wraps(init)
+    def made(self: Any, *given: Any, **options: Any) -> None:
+        if not inside():
+            vars(self)[_GIVEN] = given, options
+        else:
+            init(self, *given, **options)
+
+    def late(method: Any) -> Any:
+        @wraps(method)
+        def call(self: Any, *given: Any, **options: Any) -> Any:
+            if not inside() and not vars(self).get(_CONNECTED, False):
+                words = vars(self)[_GIVEN]
+                init(self, *words[0], **words[1])
+                vars(self)[_CONNECTED] = True
+            return method(self, *given, **options)
+
+        return call
+
+    real.__init__ = made
+    for name in _methods(real):
+        setattr(real, name, late(getattr(real, name)))
 
 
 def admin_seams() -> tuple[Seam, ...]:
@@ -95,14 +138,17 @@ def admin_seams() -> tuple[Seam, ...]:
     real = theirs.AdminClient
     where = f"{real.__module__}:{real.__name__}"
     init = Seam(f"{where}.__init__", ("self", "conf", "kwargs"), _init, lately=("kwargs",))
-    methods = [one for one, method in vars(real).items() if isfunction(method) and one[0] != "_"]
     return (
         init,
         *(
             Seam(f"{where}.{one}", tuple(signature(getattr(real, one)).parameters), _met(one))
-            for one in methods
+            for one in _methods(real)
         ),
     )
+
+
+def _methods(real: Any) -> list[str]:
+    return [one for one, method in vars(real).items() if isfunction(method) and one[0] != "_"]
 
 
 class Admin:
@@ -140,7 +186,7 @@ class Admin:
     def _making(self, wanted: Wanted) -> Callable[[], Told | None]:
         def make() -> Told | None:
             try:
-                blocking(self._cluster.client().create_topic)(wanted.name, max(wanted.count, 1))
+                blocking(self._cluster.client().create_topic)(wanted.name, wanted.topic)
             except TopicExists:
                 return Told(wanted.name, THERE, f"Topic '{wanted.name}' already exists.")
             return None
@@ -175,6 +221,28 @@ class Admin:
         """Return what the cluster is like: all topics, or one."""
         self._scope("list_topics")
         return metadata_of(self._cluster, topic)
+
+    def describe_topics(self, topics: Any, **options: Any) -> dict[str, Future[Any]]:
+        """Return what each of these topics is like.
+
+        Raises:
+            TypeError: They are in no `TopicCollection`.
+        """
+        if not isinstance(topics, TopicCollection):
+            raise TypeError("Expected input to be instance of TopicCollection")
+        self._scope("describe_topics")
+        node = Node(BROKER, self._cluster.name, PORT)
+        found: dict[str, Future[Any]] = {}
+        for name, code, count in shown(self._cluster, list(topics.topic_names)):
+            one: Future[Any] = Future()
+            found[name] = one
+            if code != FINE:
+                one.set_exception(refusal(code, words_of(code)))
+                continue
+            parts = [TopicPartitionInfo(index, node, [node], [node]) for index in range(count)]
+            number = Uuid(0, zlib.crc32(name.encode()) + 1)
+            one.set_result(TopicDescription(name, number, False, parts))
+        return found
 
 
 def _asked(no: Told | None, ask: Callable[[], Told | None] | None) -> Future[None]:

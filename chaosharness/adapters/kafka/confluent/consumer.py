@@ -21,6 +21,7 @@ from chaosharness.adapters.kafka.confluent.admin import metadata_of as cluster_m
 from chaosharness.adapters.kafka.confluent.agreed import check_agreed
 from chaosharness.adapters.kafka.confluent.handed import Records, absent, error_of, words_for
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
+from chaosharness.adapters.kafka.confluent.others import refuse_asyncio
 from chaosharness.adapters.kafka.confluent.places import (
     RESETS,
     Place,
@@ -64,6 +65,7 @@ class Consumer:
     """Properties that its Python class has for itself."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
+        refuse_asyncio()
         self._settings = settings = Settings("Consumer", given, options, self._own)
         scope = current_scope("confluent_kafka.Consumer")
         self._cluster = cluster_at(scope, LIBRARY, settings.get("bootstrap.servers"))

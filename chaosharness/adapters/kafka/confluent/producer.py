@@ -15,6 +15,7 @@ from chaosharness.adapters.kafka.absent import is_absent, note_lost
 from chaosharness.adapters.kafka.confluent.admin import metadata_of
 from chaosharness.adapters.kafka.confluent.drafts import Draft, Report
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
+from chaosharness.adapters.kafka.confluent.others import refuse_asyncio
 from chaosharness.adapters.kafka.confluent.places import words_of
 from chaosharness.adapters.kafka.confluent.settings import Settings
 from chaosharness.adapters.kafka.confluent.transactions import Transactions, not_configured
@@ -63,6 +64,7 @@ class Producer:
     """Properties that its Python class has for itself."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
+        refuse_asyncio()
         settings = Settings("Producer", given, options, self._own)
         scope = current_scope("confluent_kafka.Producer")
         self._cluster = cluster_at(scope, LIBRARY, settings.get("bootstrap.servers"))

@@ -86,7 +86,7 @@ class Admin:
 
     def _made(self, wanted: Wanted) -> Told | None:
         try:
-            blocking(self._cluster.client().create_topic)(wanted.name, max(wanted.count, 1))
+            blocking(self._cluster.client().create_topic)(wanted.name, wanted.topic)
         except TopicExists:
             return Told(wanted.name, THERE, f"Topic '{wanted.name}' already exists.")
         except TimeoutError:
