@@ -17,6 +17,7 @@ from chaosharness.checkers.outcomes.values import (
     parse,
     spelled,
 )
+from chaosharness.checkers.reading import read
 from chaosharness.kernel.history import History
 
 TIMER: Final = "timer"
@@ -29,6 +30,9 @@ GIVEN_UP: Final = frozenset(
     )
 )
 """Words in which rows say that what they are about came to nothing."""
+
+BESIDES: Final = frozenset({"row differs", "effect new", "message new"})
+"""What may differ where a timer did something besides."""
 
 _FLAGS: Final = (None, 0, 1, STAR)
 """Values of a column that says whether something was done."""
@@ -61,7 +65,7 @@ def done_besides(
             if not _differs_in_flags(clean, seen, one.item):
                 return None
             continue
-        if one.kind not in ("effect new", "message new") or not one.events:
+        if one.kind not in BESIDES or not one.events:
             return None
         if any(history.raw[at][3] in usual or _has_amount(history, at) for at in one.events):
             return None
@@ -110,6 +114,12 @@ def decided_numbers(clean: Clean, seen: Outcome, items: Iterable[int]) -> Iterat
             if is_number(new) and is_number(old) and not (new in _FLAGS and old in _FLAGS):
                 yield Difference(TIMER, item, f"{place}.{name}", spelled(new), spelled(old))
                 break
+
+
+def handled_again(history: History) -> frozenset[int]:
+    """Return the items of which a group was handed some message more than once."""
+    pairs = read(history).pairs.values()
+    return frozenset(handed[0].sent.entity for handed in pairs if len(handed) > 1)
 
 
 def _cells_that_differ(

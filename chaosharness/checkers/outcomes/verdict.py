@@ -21,10 +21,12 @@ from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import put_off, without
 from chaosharness.checkers.outcomes.sanity import OPTIONAL, forgotten, of_the_absent, of_the_refused
 from chaosharness.checkers.outcomes.timers import (
+    BESIDES,
     TIMER,
     decided_numbers,
     done_besides,
     effective,
+    handled_again,
     is_undone_half,
 )
 from chaosharness.checkers.outcomes.told import (
@@ -316,9 +318,18 @@ class Verdict:
         for gone in _subsets(items, SUBSETS_MAX // 2):
             if self._fits(self.clean.without(gone), gone, _in_words(gone, ())):
                 found = [*self._of_the_absent(gone), *self._swallowed(gone)]
-                self.asked = [] if found else [*decided_numbers(self.clean, self.seen, gone)]
+                self.asked = [] if found else self._hangs_on_time(gone)
                 return None if self.asked else found
         return None
+
+    def _hangs_on_time(self, items: Iterable[int]) -> list[Difference]:
+        """Return what is to be asked of numbers of items that were handled once, and late."""
+        numbers = [*decided_numbers(self.clean, self.seen, items)]
+        if not numbers:
+            return []
+        self.by_history = True
+        again = handled_again(self.history)
+        return [one for one in numbers if one.item not in again]
 
     def _apart(self) -> list[Difference] | None:
         """Ask the clean runs in which an item comes long after the others, or each does.
@@ -516,6 +527,9 @@ class Verdict:
 
     def _done_besides(self) -> list[Difference] | None:
         """Return what is to be asked of a timer that did more, and nothing else was otherwise."""
+        kinds = {one.kind for one in self.first}
+        if not kinds <= BESIDES or kinds == {"row differs"}:
+            return None
         self.by_history = True
         found = done_besides(self.clean, self.seen, self.history, self.first)
         if not found:
