@@ -256,6 +256,10 @@ class AirflowDAG:
             _is_seconds(self.dag_schedule_s) and self.dag_schedule_s > 0
         ):
             raise InvalidDefinition(f"{place}: dag_schedule_s is more than 0 seconds")
+        if self.dag_end_s is not None and not _is_seconds(self.dag_end_s):
+            raise InvalidDefinition(
+                f"{place}: dag_end_s is a number of seconds, not {spelled(self.dag_end_s)}"
+            )
 
     def after(self, task_id: str) -> tuple[str, ...]:
         """Return the ids of all tasks that come after one, however far, in the DAG's order."""
