@@ -202,6 +202,7 @@ class Saga:
         self.code: Callable[..., Any] | None = None
         self.stages: tuple[tuple[Branch, ...], ...] = ()
         self.known: dict[str, Ask] = {}
+        self.row: tuple[str, ...] = ()  # its steps, where one comes after the other
         if len(parts) == 1 and iscoroutinefunction(parts[0]):
             self.code = parts[0]
             _check_code(name, parts[0])
@@ -215,6 +216,8 @@ class Saga:
                             f"saga {spelled(name)} has two steps named {spelled(one.name)}"
                         )
                     self.known[one.name] = one
+        if all(len(stage) == 1 for stage in self.stages):
+            self.row = tuple(self.known)
         if not self.known:
             raise InvalidDefinition(
                 f"saga {spelled(name)} has no steps: give it steps, or one async function"

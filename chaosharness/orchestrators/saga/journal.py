@@ -18,7 +18,7 @@ import attrs
 
 from chaosharness.errors import RefusedValue
 from chaosharness.orchestrators.saga.errors import Fenced
-from chaosharness.orchestrators.saga.records import Command, Record, Reply
+from chaosharness.orchestrators.saga.records import Command, Record, Reply, as_json
 
 __all__ = ["SCHEMA", "Journal", "Row"]
 
@@ -181,7 +181,7 @@ def as_text(value: Any) -> str:
         RefusedValue: It has a value that JSON cannot say.
     """
     try:
-        return json.dumps(attrs.asdict(value), separators=(",", ":"))
+        return as_json(attrs.asdict(value))
     except (TypeError, ValueError) as error:
         raise RefusedValue(
             f"what is sent for {value.action!r} of saga {value.saga} is kept as JSON, and cannot "
