@@ -201,6 +201,7 @@ class AirflowDAG:
         max_active_runs: How many of its runs go on at once; the others wait.
         max_active_tasks: How many of its tasks are queued or running at once, in one run.
         dag_schedule_s: Its DAG schedule: a run each so many seconds, at the end of its interval.
+            Faults strike in the first two; those to come are like these.
         dag_end_s: When the last interval of the DAG schedule ends: its `end_date`.
         on_success_callback: Told the context once a run has succeeded.
         on_failure_callback: Once a run has failed.
