@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from chaosharness.kernel.agenda import DUE, WAITER
 from chaosharness.kernel.scope import Incarnation
+from chaosharness.orchestrators.airflow.definition import AirflowTask
 from chaosharness.orchestrators.long_waits import LONG_MS, LongWaits
 
 __all__ = ["Waits"]
@@ -37,9 +38,14 @@ class Waits:
     def _asleep(self) -> Iterator[int]:
         """When tasks and triggers go on that sleep for long; and sensors, which look often."""
         own: dict[Incarnation, str] = dict.fromkeys(self._engine.triggerer.processes, "trigger")
-        own |= {one.incarnation: one.task.kind for one in self._engine.processes}
+        own |= {one.incarnation: _kind_of(one.task) for one in self._engine.processes}
         for entry in self._engine.world.agenda.pending():
             asleep: Any = getattr(entry[WAITER], "incarnation", None)
             kind = own.get(asleep)
             if kind == "sensor" or (kind and entry[WAITER].delay_ms >= LONG_MS):
                 yield entry[DUE]
+
+
+def _kind_of(task: AirflowTask) -> str:
+    """The kind of a task; an operator of Airflow that pokes is a sensor."""
+    return "sensor" if callable(getattr(task.run, "poke", None)) else task.kind
