@@ -214,6 +214,13 @@ class OpenWeb:
                 f"service {service!r} answers for {self.name!r} with {application!r}, which is no "
                 f"application: give it the ASGI or WSGI application{asked_at()}"
             )
+        if (takes := _misfit(application)) is not None:
+            shown = getattr(application, "__name__", None) or repr(application)
+            raise InvalidDefinition(
+                f"service {service!r} answers for {self.name!r} with {shown}{takes}, which no "
+                "server can call: WSGI has (environ, start_response), ASGI has (scope, receive, "
+                f"send). If it makes the application, give what it returns: {shown}(){asked_at()}"
+            )
         runner = _runner(application)
         replica = Replica(incarnation, service, runner, colour_of(runner.answer))
         self._front.add(replica, application)
@@ -321,6 +328,21 @@ def _runner(application: Any) -> Asgi | AiohttpWeb | Wsgi:
     if is_aiohttp(application):
         return AiohttpWeb(application)
     return Asgi(application) if is_asgi(application) else Wsgi(application)
+
+
+def _misfit(application: Any) -> str | None:
+    """Return what an application takes, where that is not what a server calls it with."""
+    if is_aiohttp(application):
+        return None
+    try:
+        takes = inspect.signature(application)
+    except (TypeError, ValueError):  # written in C, and says nothing
+        return None
+    try:
+        takes.bind(*[None] * (3 if is_asgi(application) else 2))
+    except TypeError:
+        return f"({', '.join(takes.parameters)})"
+    return None
 
 
 def is_asgi(application: Any) -> bool:
