@@ -237,9 +237,17 @@ def _close_runner(self: asyncio.runners.Runner) -> None:
 
 
 def _run_until_complete(self: asyncio.base_events.BaseEventLoop, future: Any) -> Any:
+    if SCOPE.get() is not None and asyncio.isfuture(future):
+        if future.get_loop() is self and _guard is not None:
+            _guard.refuse("an asyncio event loop of its own")  # made for the real one
+        future = _awaited(future)
     ours = asyncio.iscoroutine(future)
     found = _inner_loop(self, "an asyncio event loop of its own") if ours else None
     return _RUN_UNTIL(self, future) if found is None else found[0].run(found[1], future)
+
+
+async def _awaited(future: Any) -> Any:
+    return await future
 
 
 def _run_forever(self: asyncio.base_events.BaseEventLoop) -> None:

@@ -1,6 +1,8 @@
 """What `env.app` is given: what no server could call is refused where it was given."""
 
 import functools
+import threading
+import time
 
 import pytest
 
@@ -91,3 +93,48 @@ def test_what_no_server_can_call_is_refused(application, shown):
     )
     assert f"give what it returns: {application.__name__}() (at " in words
     assert "test_applications_given.py" in words
+
+
+def shelf():
+    """Return an application that keeps a customer for the thread, as `scoped_session` does."""
+    kept = threading.local()
+
+    def answer(environ, start_response):
+        who = environ["PATH_INFO"]
+        found = getattr(kept, "who", "nobody")
+        kept.who = who
+        time.sleep(5)
+        start_response("200 OK", [])
+        return [f"{found}, then {kept.who}".encode()]
+
+    return answer
+
+
+def sync_endpoint():
+    """The same, where a framework has a thread do it."""
+    fastapi = pytest.importorskip("fastapi")
+    app, kept = fastapi.FastAPI(), threading.local()
+
+    @app.get("/{who}", response_class=fastapi.responses.PlainTextResponse)
+    def answer(who: str) -> str:
+        found = getattr(kept, "who", "nobody")
+        kept.who = f"/{who}"
+        time.sleep(5)
+        return f"{found}, then {kept.who}"
+
+    return app
+
+
+@pytest.mark.parametrize("make", [shelf, sync_endpoint])
+def test_requests_at_one_time_are_in_threads_of_their_own(make):
+    told = []
+    system = System("shop", arrival_ms=1_000)
+    site = system.add(Web("shop.example"))
+    system.service("web")(lambda env: env.app(site, make()))
+
+    @system.entry(examples=["ann", "bob"])
+    def ask(env, who):
+        told.append(requests.get(f"https://shop.example/{who}", timeout=30).text)
+
+    assert system.run().ending.verdict == "quiet"
+    assert told == ["nobody, then /ann", "nobody, then /bob"]

@@ -55,6 +55,14 @@ def until_stopped(coroutine):
     task.result()
 
 
+def by_task(coroutine):
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(loop.create_task(coroutine))
+    finally:
+        loop.close()
+
+
 def in_a_thread(coroutine):
     failed = []
 
@@ -72,7 +80,7 @@ def in_a_thread(coroutine):
         raise failed[0]
 
 
-STARTS = [asyncio.run, by_runner, by_loop, until_stopped, in_a_thread]
+STARTS = [asyncio.run, by_runner, by_loop, by_task, until_stopped, in_a_thread]
 
 
 @pytest.mark.parametrize("start", STARTS)

@@ -24,6 +24,7 @@ from chaosharness.externals.external import OpenExternal
 from chaosharness.handlers.colours import innermost
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.handlers.port import call_off
+from chaosharness.handlers.threads import SERVED
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -222,7 +223,8 @@ class OpenWeb:
                 f"send). If it makes the application, give what it returns: {shown}(){asked_at()}"
             )
         runner = _runner(application)
-        replica = Replica(incarnation, service, runner, colour_of(runner.answer))
+        colour = SERVED if isinstance(runner, Wsgi) else colour_of(runner.answer)
+        replica = Replica(incarnation, service, runner, colour)
         self._front.add(replica, application)
         if isinstance(runner, Wsgi):
             return None
