@@ -51,6 +51,7 @@ ADAPTERS: Final = {
     "redis": "chaosharness.adapters.databases.redis",
     "socketserver": "chaosharness.adapters.socketserver",
     "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",
+    "sqlalchemy.sql.elements": "chaosharness.adapters.databases.compiled",
     "sqlite3": "chaosharness.adapters.databases.sqlite",
     "socket": "chaosharness.adapters.network.sockets",
     "ssl": "chaosharness.adapters.tls",
@@ -73,12 +74,14 @@ BY_THEMSELVES: Final = (
     "multiprocessing",
     "psycopg",
     "socketserver",
+    "sqlalchemy.sql.elements",
     "temporalio",
     "temporalio.worker",
     "uuid_utils",
 )
 """Libraries that open sockets in C, or files in a thread, or wait in C, where no guard sees it: met
-in every system, to stand for them or to refuse what nothing stands for."""
+in every system, to stand for them or to refuse what nothing stands for. And SQLAlchemy's compiler,
+also beneath an engine whose connections a creator makes."""
 
 _WANTED: Final[set[str]] = set()
 _UNASKED: Final[set[str]] = set()

@@ -9,6 +9,7 @@ import click
 
 from chaosharness.cli.claims import judges
 from chaosharness.cli.screen import put, say, unheard
+from chaosharness.cli.telling import say_slips
 
 FORMATS: Final = ("text", "markdown", "html", "json", "pytest")
 
@@ -56,5 +57,6 @@ def report(file: Path, form: str, target: str | None, redact: tuple[str, ...]) -
         case _:
             text = reporting.to_pytest(found, redact=redact)
     (say if form == "text" else put)(text, nl=False)
+    say_slips([found], redact)
     if outcome.verdict != "failing":
         say(f"chaosharness: today this replay is {outcome}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from textwrap import wrap
@@ -135,6 +135,7 @@ class Telling:
         """Return the exit code, and say what could not be told."""
         if self.trouble:
             fail(self.trouble)
+        say_slips(self.found, self.redact)
         if not self.unprinted:
             return code
         files = f"; {self.folder} has the reports" if self._files else ""
@@ -148,6 +149,17 @@ class Telling:
             say("Reports:")
             for one in self._files:
                 say(f"  {one}")
+
+
+def say_slips(found: Sequence[Counterexample], redact: tuple[str, ...]) -> None:
+    """Say which fields were to be masked, and are not there: what they were to hide is open."""
+    if not redact or not found:
+        return
+    from chaosharness.reporting.formats.redact import without_a_field
+
+    for name, like in without_a_field(found, redact).items():
+        there = f"; there is {like!r}" if like else ""
+        say(f"chaosharness: nothing is called {name!r}, which was to be masked{there}", err=True)
 
 
 def also(found: Counterexample, redact: tuple[str, ...]) -> str:

@@ -9,7 +9,8 @@ Source:
 
 Not modelled:
     `loop_factory`, `debug`, a context given to `Runner.run`, Ctrl+C. `loop.run_until_complete` runs
-    coroutines so too; tasks and futures that were made for a real loop, and `run_forever`, are
+    coroutines so too, and `loop.run_forever` waits until `loop.stop`; a task that
+    `loop.create_task` makes before begins at once. Futures that were made for a real loop are
     refused.
 """
 
@@ -35,6 +36,8 @@ class Inner:
 
     def __init__(self, scope: Scope) -> None:
         self.incarnation = scope.incarnation
+        self._stop: asyncio.Event | None = None
+        self._stops = False
         self._colour = Asyncio(scope.incarnation)
         guests = scope.incarnation.guests
         self._key = _NAME if _NAME not in guests else f"{_NAME} {len(guests)}"
@@ -73,6 +76,30 @@ class Inner:
             raise error
         return result
 
+    def run_forever(self, scope: Scope) -> None:
+        """Wait until somebody stops the loop: its tasks go on meanwhile."""
+        self.run(scope, self._until_stopped())
+
+    async def _until_stopped(self) -> None:
+        self._stop = asyncio.Event()
+        if not self._stops:
+            await self._stop.wait()
+        self._stop, self._stops = None, False
+
+    def stop(self) -> None:
+        """End `run_forever`; where it has not begun, as soon as it does."""
+        self._stops = True
+        if self._stop is not None:
+            self._stop.set()
+
+    def begin(self, scope: Scope, coroutine: Coroutine[Any, Any, Any], name: Any) -> Any:
+        """Begin a task, and wait for nothing; return it."""
+
+        async def task() -> asyncio.Task[Any]:
+            return asyncio.create_task(coroutine, name=name)
+
+        return self.run(scope, task())
+
     def close(self, scope: Scope) -> None:
         """Cancel what is left, and let the loop go."""
         loop = self._colour.loop
@@ -110,3 +137,10 @@ def close(owner: Any, scope: Scope) -> None:
     if inner is not None and inner.incarnation is scope.incarnation:
         del _OURS[owner]
         inner.close(scope)
+
+
+def stop(owner: Any, scope: Scope) -> None:
+    """Stand for the `stop` of a loop."""
+    inner = _OURS.get(owner)
+    if inner is not None and inner.incarnation is scope.incarnation:
+        inner.stop()

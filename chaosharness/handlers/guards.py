@@ -202,6 +202,8 @@ _RUN: Final = asyncio.runners.Runner.run
 _CLOSE: Final = asyncio.runners.Runner.close
 _RUN_UNTIL: Final = asyncio.base_events.BaseEventLoop.run_until_complete
 _RUN_FOREVER: Final = asyncio.base_events.BaseEventLoop.run_forever
+_STOP: Final = asyncio.base_events.BaseEventLoop.stop
+_CREATE_TASK: Final = asyncio.base_events.BaseEventLoop.create_task
 
 
 def _inner_loop(owner: Any, what: str) -> tuple[Any, Scope] | None:
@@ -235,15 +237,43 @@ def _close_runner(self: asyncio.runners.Runner) -> None:
 
 
 def _run_until_complete(self: asyncio.base_events.BaseEventLoop, future: Any) -> Any:
+    if SCOPE.get() is not None and asyncio.isfuture(future):
+        if future.get_loop() is self and _guard is not None:
+            _guard.refuse("an asyncio event loop of its own")  # made for the real one
+        future = _awaited(future)
     ours = asyncio.iscoroutine(future)
     found = _inner_loop(self, "an asyncio event loop of its own") if ours else None
     return _RUN_UNTIL(self, future) if found is None else found[0].run(found[1], future)
 
 
+async def _awaited(future: Any) -> Any:
+    return await future
+
+
 def _run_forever(self: asyncio.base_events.BaseEventLoop) -> None:
-    if _guard is not None and _guard.thread == get_ident():
-        _guard.refuse("an asyncio event loop of its own")
-    _RUN_FOREVER(self)
+    found = _inner_loop(self, "an asyncio event loop of its own")
+    if found is None:
+        _RUN_FOREVER(self)
+    else:
+        found[0].run_forever(found[1])
+
+
+def _stop(self: asyncio.base_events.BaseEventLoop) -> None:
+    scope = SCOPE.get()
+    if scope is not None:
+        from chaosharness.handlers.asyncio_runner import stop
+
+        stop(self, scope)
+    _STOP(self)
+
+
+def _create_task(self: asyncio.base_events.BaseEventLoop, coro: Any, **options: Any) -> Any:
+    if SCOPE.get() is None or not asyncio.iscoroutine(coro):
+        return _CREATE_TASK(self, coro, **options)
+    found = _inner_loop(self, "an asyncio event loop of its own")
+    if found is None:
+        return _CREATE_TASK(self, coro, **options)
+    return found[0].begin(found[1], coro, options.get("name"))
 
 
 _installed = False
@@ -272,6 +302,8 @@ def _install() -> None:
         _run_until_complete
     )
     asyncio.base_events.BaseEventLoop.run_forever = _run_forever  # type: ignore[method-assign]
+    asyncio.base_events.BaseEventLoop.stop = _stop  # type: ignore[method-assign]
+    asyncio.base_events.BaseEventLoop.create_task = _create_task  # type: ignore[method-assign]
     locks.install()
     threads.install()
     pools.install()

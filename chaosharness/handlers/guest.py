@@ -7,7 +7,8 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Final
 
-from chaosharness.handlers.carrier import PLAIN, Done, set_clock
+from chaosharness.handlers.carrier import Done, set_clock
+from chaosharness.handlers.threads import SERVED
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.world import World
 
@@ -112,7 +113,8 @@ class Guest:
 
 def beside(parent: Scope, function: Callable[[], Any], done: Done) -> None:
     """Run a function for a coroutine, where others start a thread: as plain code that stops
-    at ports, on virtual time. `done` is told how it ended.
+    at ports, on virtual time, and has values of `threading.local` for itself. `done` is told how
+    it ended.
     """
     scope = Scope(
         parent.world,
@@ -120,7 +122,7 @@ def beside(parent: Scope, function: Callable[[], Any], done: Done) -> None:
         parent.place,
         parent.entity,
         parent.cause,
-        PLAIN,
+        SERVED,
         parent.hops,
         parent.message,
     )
@@ -133,5 +135,9 @@ def beside(parent: Scope, function: Callable[[], Any], done: Done) -> None:
         parent.cause = max(parent.cause, scope.cause)
         done(parent, result, error)
 
+    def served() -> Any:
+        with SERVED.serving(context if isinstance(context, Context) else None):
+            return function()
+
     world = parent.world
-    world.after(0, lambda _: PLAIN.start(scope, function, None, None, join))
+    world.after(0, lambda _: SERVED.start(scope, served, None, None, join))

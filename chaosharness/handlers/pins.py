@@ -113,6 +113,23 @@ def _asctime(*moment: Any) -> str:
     return _asctime_of(*(moment or (time.localtime(),)))
 
 
+_KEPT_CLOCKS: Final = frozenset(
+    getattr(time, f"CLOCK_{name}", -1)
+    for name in ("REALTIME", "MONOTONIC", "MONOTONIC_RAW", "BOOTTIME", "UPTIME_RAW", "TAI")
+)
+"""Clocks that show how time passes, and not how much of a processor was used."""
+_gettime_of: Final = getattr(time, "clock_gettime", None)
+_gettime_ns_of: Final = getattr(time, "clock_gettime_ns", None)
+
+
+def _clock_gettime(clock: int, /) -> float:
+    return time.time() if clock in _KEPT_CLOCKS else _gettime_of(clock)  # type: ignore[misc]
+
+
+def _clock_gettime_ns(clock: int, /) -> int:
+    return time.time_ns() if clock in _KEPT_CLOCKS else _gettime_ns_of(clock)  # type: ignore[misc]
+
+
 _GLOBAL: Final[random.Random] = random._inst
 _GLOBAL_STATE: Final = _twister(_GLOBAL)
 _FIRST_STATE: Final = _first_state()
@@ -120,6 +137,8 @@ _FIRST_STATE: Final = _first_state()
 _REPLACED: Final[tuple[tuple[dict[str, Any], str, Any], ...]] = (
     (time.__dict__, "ctime", _ctime),  # time-machine leaves these two alone
     (time.__dict__, "asctime", _asctime),
+    *([(time.__dict__, "clock_gettime", _clock_gettime)] if _gettime_of else ()),  # not on Windows
+    *([(time.__dict__, "clock_gettime_ns", _clock_gettime_ns)] if _gettime_ns_of else ()),
     *([(os.__dict__, "getrandom", _getrandom)] if hasattr(os, "getrandom") else ()),  # on Linux
     (random.__dict__, "random", MethodType(_Pinned.random, _GLOBAL)),
     (random.__dict__, "getrandbits", MethodType(_Pinned.getrandbits, _GLOBAL)),
@@ -214,7 +233,7 @@ class Pins:
     """Clocks and chance of one kernel, pinned between `start` and `stop`.
 
     Pinned, also for modules that imported these by name: `time.time`, `monotonic`,
-    `perf_counter`, their `_ns` twins, `gmtime`, `localtime`, `strftime`,
+    `perf_counter`, `clock_gettime`, their `_ns` twins, `gmtime`, `localtime`, `strftime`,
     `datetime.now`, `utcnow`, `today`, `date.today`; `random.randint`, `choice` and the
     other functions of `random`, `random.SystemRandom`, `random.Random()` without a seed;
     `os.urandom`, `uuid.uuid1`, `uuid4`; all of `secrets`. The monotonic clocks show Unix time,
@@ -237,13 +256,14 @@ class Pins:
         `Modules/_randommodule.c`, `Lib/random.py`, `Lib/uuid.py`.
 
     Not modelled:
-        `from time import ctime` or `asctime` (`time.ctime`, `time.asctime` are pinned).
+        `from time import ctime` or `asctime` (`time.ctime`, `time.asctime` are pinned), nor
+        `from time import clock_gettime` for clocks other than CLOCK_REALTIME.
         `from random import random` or `getrandbits` draws from a stream that is the same in
         every run, but shared by all handlers of the run. `random.seed` moves that stream only.
         Generators that were made before the run (Faker's, numpy's) and `numpy.random`: seed
-        them in the function that builds the service. `time.clock_gettime` of clocks other than
-        CLOCK_REALTIME, `process_time`, `thread_time`. Date functions called from C. Other
-        threads see virtual time too while a run lasts.
+        them in the function that builds the service. Clocks that count what a processor did:
+        `process_time`, `thread_time`, and these by `time.clock_gettime`. Date functions called
+        from C. Other threads see virtual time too while a run lasts.
     """
 
     __slots__ = ("_entropy", "_epoch_ms", "_saved", "_spun", "_traveller", "reads_max")

@@ -23,8 +23,9 @@ from __future__ import annotations
 import _thread
 import functools
 import threading
-from collections.abc import Callable
-from contextvars import Context
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
 from typing import Any, Final
 
 from greenlet import GreenletExit
@@ -79,25 +80,12 @@ class Threaded(Plain):
 THREADED: Final = Threaded()
 
 
-class VirtualThread:
-    """A thread of one incarnation.
+class Locals:
+    """What `threading.local` keeps for code that a thread of its own would run."""
 
-    Attributes:
-        thread: The user's object.
-        ident: What `get_ident` says in it.
-        done: Set when it has ended.
-        over: Whether it has ended.
-        scope: On whose behalf it runs.
-    """
+    __slots__ = ("_locals",)
 
-    __slots__ = ("_locals", "done", "ident", "over", "scope", "thread")
-
-    def __init__(self, thread: threading.Thread, ident: int) -> None:
-        self.thread = thread
-        self.ident = ident
-        self.done = threading.Event()
-        self.over = False
-        self.scope: Scope
+    def __init__(self) -> None:
         self._locals: dict[Any, Any] = {}
 
     def enter(self) -> None:
@@ -113,6 +101,71 @@ class VirtualThread:
         if _inside is self:
             _inside = None
             self._locals = thread_locals.exchange(self._locals)
+
+    def end(self) -> None:
+        """Stop for good."""
+        self.leave()
+        self._locals.clear()
+
+
+class Served(Plain):
+    """Plain code that a server runs in a thread for each request, of which there is no object."""
+
+    @staticmethod
+    def drive(script: Script[T], scope: Scope) -> T:
+        """Wait in the caller's greenlet."""
+        return park(script, scope, _SERVING.get())
+
+    block = drive
+
+    @staticmethod
+    def running_loop() -> Any:
+        """Return the thread that goes on now: it is left when its code is taken away."""
+        return _inside
+
+    @staticmethod
+    @contextmanager
+    def serving(context: Context | None = None) -> Iterator[None]:
+        """Have what runs inside see values of `threading.local` that nobody else does.
+
+        Args:
+            context: What it runs in, if not in this one.
+        """
+        kept = Locals()
+        _SERVING.set(kept)
+        if context is not None:
+            context.run(_SERVING.set, kept)
+        kept.enter()
+        try:
+            yield
+        finally:
+            kept.end()
+
+
+SERVED: Final = Served()
+_SERVING: Final[ContextVar[Locals | None]] = ContextVar("chaosharness.serving", default=None)
+
+
+class VirtualThread(Locals):
+    """A thread of one incarnation.
+
+    Attributes:
+        thread: The user's object.
+        ident: What `get_ident` says in it.
+        done: Set when it has ended.
+        over: Whether it has ended.
+        scope: On whose behalf it runs.
+    """
+
+    __slots__ = ("done", "ident", "over", "scope", "thread")
+
+    def __init__(self, thread: threading.Thread, ident: int) -> None:
+        super().__init__()
+        self.thread = thread
+        self.ident = ident
+        self.done = threading.Event()
+        self.over = False
+        self.scope: Scope
 
     def look(self) -> State:
         """Return what its function knows, where it waits in no line of the user's (a timer)."""
@@ -199,7 +252,7 @@ class Threads:
 ON_END: Final[list[Callable[[threading.Thread], object]]] = []
 """Told at the end of a run of each thread that was started in it."""
 
-_inside: VirtualThread | None = None
+_inside: Locals | None = None
 """The thread of a run whose code goes on now."""
 
 

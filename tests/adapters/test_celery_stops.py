@@ -17,6 +17,7 @@ from chaosharness import (
     RedisStore,
     Schedule,
     Site,
+    StoreOutage,
     System,
     Web,
     explore,
@@ -82,6 +83,29 @@ def test_what_is_not_over_in_time_is_killed(broker, late):
     assert end == (5, "killed")
     again = {REDIS: 60, RABBIT: 6}[broker]
     assert [at_s for at_s, _ in seen] == ([0, again] if late else [0])
+
+
+def test_between_two_attempts_to_connect_a_worker_waits_once():
+    """Not in steps of a second: an hour is as many events as attempts."""
+    away = StoreOutage(Site("workers.work/queue.multi"), lasting=3_600_000)
+    _, run = played(Tasks(REDIS), lambda one: one.work.delay(1), away, replicas=1)
+    assert run.history[-1].at_ms > 3_600_000 and len(run.history) < 500
+    assert len(acks(run)) == 1, "it came back all the same"
+
+
+def test_a_worker_is_stopped_between_two_attempts_to_connect():
+    def two(tasks):
+        tasks.work.delay(1)
+        tasks.work.delay(47)
+
+    away = StoreOutage(Site("workers.work/queue.multi"), lasting=3_600_000)
+    second = "2 of client.<lambda>/queue.lpush"
+    stop = GracefulStop(Site("workers.work/sleep", "after", message=second), down=1_000)
+    argv = ["worker", "--pool=threads", "--concurrency=2"]
+
+    _, run = played(Tasks(REDIS), two, away, stop, replicas=1, argv=argv)
+    [end] = [event for event in run.history if event.kind == "crash"]
+    assert (end.data["how"], end.at_ms // 1_000) == ("stopped", 47), "when its last task ended"
 
 
 def test_a_second_worker_takes_what_was_given_back():

@@ -196,6 +196,7 @@ SHOWN = {
     "socket": "tests/adapters/test_network.py",
     "socketserver": HERE,
     "sqlalchemy": HERE,
+    "sqlalchemy.sql.elements": HERE,
     "sqlite3": HERE,
     "stripe": HERE,
     "taskiq": "tests/adapters/test_taskiq.py",

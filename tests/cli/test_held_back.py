@@ -128,3 +128,17 @@ def test_a_slip_in_what_sites_are_asked_for_is_told(command, words):
     assert done.returncode == 3
     assert words[1] in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_slip_in_what_is_to_be_masked_is_told(command):
+    """Or it stands in the open in a report that goes elsewhere, and nobody knows."""
+    words = ("--redact", "idd", "--redact", "cents_", "--redact", "iban")
+    done = command(*RUN, "--report", "out", *words)
+    assert done.returncode == 1
+    assert "nothing is called 'idd', which was to be masked; there is 'id'\n" in done.stderr
+    assert "nothing is called 'iban', which was to be masked\n" in done.stderr
+    assert "cents_" not in done.stderr, "joints do not count"
+    done = command("report", "out/shop-never-charged-twice.json", "--redact", "orderr")
+    assert done.stderr == (
+        "chaosharness: nothing is called 'orderr', which was to be masked; there is 'order'\n"
+    )

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from chaosharness import Crash, Schedule, Site, explore
-from chaosharness.errors import InvalidDefinition, RealIO
+from chaosharness.errors import Hopeless, InvalidDefinition
 from tests.handlers.houses import CHARGE, handled_by, run
 
 
@@ -43,6 +43,26 @@ def by_loop(coroutine):
         loop.close()
 
 
+def until_stopped(coroutine):
+    """As programs do that were written before `asyncio.run`."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(coroutine)
+    task.add_done_callback(lambda _: loop.stop())
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+    task.result()
+
+
+def by_task(coroutine):
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(loop.create_task(coroutine))
+    finally:
+        loop.close()
+
+
 def in_a_thread(coroutine):
     failed = []
 
@@ -60,7 +80,7 @@ def in_a_thread(coroutine):
         raise failed[0]
 
 
-STARTS = [asyncio.run, by_runner, by_loop, in_a_thread]
+STARTS = [asyncio.run, by_runner, by_loop, by_task, until_stopped, in_a_thread]
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -124,15 +144,46 @@ def test_what_stays_refused_says_so():
     async def twice(house, order):
         asyncio.run(asyncio.sleep(1))
 
-    def for_ever(house, order):
-        loop = asyncio.new_event_loop()
-        try:
-            loop.run_forever()
-        finally:
-            loop.close()
+    async def beside(house, order):
+        asyncio.new_event_loop().run_forever()
 
     with pytest.raises(InvalidDefinition, match="runs in one already"):
         run(twice)
-    with pytest.raises(RealIO, match=r"give env\.main.* the async function itself"):
-        run(for_ever)
+    with pytest.raises(Hopeless, match="Cannot run the event loop while another loop is running"):
+        run(beside)
     assert asyncio.run(asyncio.sleep(0, "outside")) == "outside"
+
+
+def test_a_loop_that_runs_for_ever_goes_on_with_its_tasks_until_it_is_stopped():
+    told = []
+
+    async def ticks(loop):
+        for number in range(3):
+            await asyncio.sleep(10)
+            told.append(number)
+        loop.stop()
+
+    def on_order(house, order):
+        loop = asyncio.new_event_loop()
+        before = time.time()
+        loop.run_until_complete(asyncio.sleep(5))
+        task = loop.create_task(ticks(loop), name="ticks")
+        loop.run_forever()
+        told.append((task.get_name(), round(time.time() - before)))
+        loop.stop()  # once it has begun again
+        loop.run_forever()
+        loop.run_until_complete(asyncio.sleep(1))
+        loop.close()
+
+    assert run(on_order).ending.verdict == "quiet"
+    assert told == [0, 1, 2, ("ticks", 35)]
+
+
+def test_outside_of_runs_loops_are_real():
+    run(lambda house, order: None)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(asyncio.sleep(0, "real"))
+    task.add_done_callback(lambda _: loop.stop())
+    loop.run_forever()
+    loop.close()
+    assert task.result() == "real"

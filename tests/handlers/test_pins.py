@@ -39,6 +39,9 @@ def clocks():
         time_ns() / 1e9,
         monotonic_ns() / 1e9,
         perf_counter_ns() / 1e9,
+        time.clock_gettime(time.CLOCK_REALTIME),
+        time.clock_gettime(time.CLOCK_MONOTONIC),
+        time.clock_gettime_ns(time.CLOCK_MONOTONIC) / 1e9,
         datetime.now().astimezone(UTC).timestamp(),
         datetime.now(UTC).timestamp(),
         datetime_module.datetime.today().timestamp(),
@@ -266,3 +269,13 @@ def test_the_time_zone_is_utc_and_comes_back(monkeypatch):
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_clocks_that_count_a_processor_s_work_are_real():
+    real = time.clock_gettime(time.CLOCK_PROCESS_CPUTIME_ID)
+    pins = Pins(entropy=stream())
+    pins.start()
+    try:
+        assert real <= time.clock_gettime(time.CLOCK_PROCESS_CPUTIME_ID) < real + 60
+    finally:
+        pins.stop()

@@ -20,6 +20,7 @@ from celery.worker import state
 
 from chaosharness.adapters.amqp.logs import quiet_in_runs
 from chaosharness.adapters.celery.own import SWAPS, acquire, keep_apart
+from chaosharness.adapters.celery.reconnecting import SWAPS as OF_RECONNECTING
 from chaosharness.adapters.celery.shutdown import SWAPS as OF_SHUTDOWN
 from chaosharness.adapters.celery.worker import Worker, run_worker
 from chaosharness.adapters.dispatch import Library, Seam
@@ -80,6 +81,6 @@ LIBRARY: Final = Library(
         Seam("celery.app.base:Celery._get_backend", ("self",), _get_backend),
         Seam("kombu.resource:Resource.acquire", ("self", "block", "timeout"), acquire),
     ),
-    swaps=(*SWAPS, *OF_SHUTDOWN),
+    swaps=(*SWAPS, *OF_SHUTDOWN, *OF_RECONNECTING),
     warm=_learn,
 )

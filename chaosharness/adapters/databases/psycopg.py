@@ -380,6 +380,7 @@ def _absent(kind: str, name: str) -> Callable[..., Any]:
 
 _STREAM: Final = ("self", "query", "params", "binary", "size")
 _MANY: Final = ("self", "query", "params_seq", "returning")
+_DECLARES: Final = ("self", "query", "params", "binary")
 _WAITS: Final = ("self", "gen", "interval", "timeout")
 _LATELY: Final = ("timeout",)
 LIBRARY: Final = Library(
@@ -407,11 +408,8 @@ LIBRARY: Final = Library(
             ("self", "query", "params"),
             _convert,
         ),
-        Seam(
-            "psycopg._server_cursor_base:ServerCursorMixin._declare_gen",
-            ("self", "query", "params", "binary"),
-            _declare,
-        ),
+        Seam("psycopg:ServerCursor._declare_gen", _DECLARES, _declare),
+        Seam("psycopg:AsyncServerCursor._declare_gen", _DECLARES, _declare),
         Seam(
             "psycopg._cursor_base:BaseCursor._start_copy_gen",
             ("self", "statement", "params"),

@@ -17,6 +17,9 @@ Not modelled:
 
 from __future__ import annotations
 
+from collections import deque
+from queue import Empty, Queue
+from threading import Event
 from typing import Any, Final
 
 import redis
@@ -233,7 +236,10 @@ class Connection(_Ours, _SYNC):  # type: ignore[misc]
     def _connect(self) -> Any:
         _see(self.store)
         self.life = self.store.lives
-        return super()._connect()
+        made = super()._connect()
+        if type(made.responses) is Queue:
+            made.responses, made.response_ready = Replies(), Ready()
+        return made
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send commands, through a port."""
@@ -265,6 +271,40 @@ class AsyncConnection(_Ours, _ASYNC):  # type: ignore[misc]
         except redis.RedisError:
             await self.disconnect(nowait=True)
             raise
+
+
+class Replies:
+    """What stands for the queue of answers: nobody else reads them, and nobody waits for them."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Any] = deque()
+        self.put = self._kept.append
+        self.qsize = self._kept.__len__
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next answer.
+
+        Raises:
+            Empty: There is none.
+        """
+        if not self._kept:
+            raise Empty
+        return self._kept.popleft()
+
+    get_nowait = get
+
+    def empty(self) -> bool:
+        """Say whether there is no answer."""
+        return not self._kept
+
+
+class Ready(Event):
+    """Whether an answer is there: said once, as long as nobody takes it back."""
+
+    def set(self) -> None:
+        """Say so."""
+        if not self.is_set():
+            super().set()
 
 
 def _see(store: OpenRedis) -> None:
@@ -376,6 +416,11 @@ def _whose(connection: Any, answer: Any) -> Any:
     return told_whose(current_scope("redis"), answer, held)
 
 
+def _callbacks(real: Any, self: Any, data: Any) -> None:
+    """Fill redis-py's own table of answers at once: each client has one of two hundred rows."""
+    dict.update(self, {key.upper(): value for key, value in data.items()})
+
+
 _READS: Final = ("self", "connection", "command_name", "options")
 _GETS: Final = ("self", "command_name", "keys", "options")
 _PUTS: Final = ("self", "connection")
@@ -383,6 +428,7 @@ LIBRARY: Final = Library(
     "redis",
     tested=">=5,<9",
     seams=(
+        Seam("redis.client:CaseInsensitiveDict.__init__", ("self", "data"), _callbacks),
         Seam("redis.connection:ConnectionPool.get_connection", _GETS, _get),
         Seam("redis.connection:ConnectionPool.release", _PUTS, _release),
         Seam("redis.connection:BlockingConnectionPool.get_connection", _GETS, _get),

@@ -24,6 +24,7 @@ from chaosharness.externals.external import OpenExternal
 from chaosharness.handlers.colours import innermost
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.handlers.port import call_off
+from chaosharness.handlers.threads import SERVED
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -214,8 +215,16 @@ class OpenWeb:
                 f"service {service!r} answers for {self.name!r} with {application!r}, which is no "
                 f"application: give it the ASGI or WSGI application{asked_at()}"
             )
+        if (takes := _misfit(application)) is not None:
+            shown = getattr(application, "__name__", None) or repr(application)
+            raise InvalidDefinition(
+                f"service {service!r} answers for {self.name!r} with {shown}{takes}, which no "
+                "server can call: WSGI has (environ, start_response), ASGI has (scope, receive, "
+                f"send). If it makes the application, give what it returns: {shown}(){asked_at()}"
+            )
         runner = _runner(application)
-        replica = Replica(incarnation, service, runner, colour_of(runner.answer))
+        colour = SERVED if isinstance(runner, Wsgi) else colour_of(runner.answer)
+        replica = Replica(incarnation, service, runner, colour)
         self._front.add(replica, application)
         if isinstance(runner, Wsgi):
             return None
@@ -321,6 +330,21 @@ def _runner(application: Any) -> Asgi | AiohttpWeb | Wsgi:
     if is_aiohttp(application):
         return AiohttpWeb(application)
     return Asgi(application) if is_asgi(application) else Wsgi(application)
+
+
+def _misfit(application: Any) -> str | None:
+    """Return what an application takes, where that is not what a server calls it with."""
+    if is_aiohttp(application):
+        return None
+    try:
+        takes = inspect.signature(application)
+    except (TypeError, ValueError):  # written in C, and says nothing
+        return None
+    try:
+        takes.bind(*[None] * (3 if is_asgi(application) else 2))
+    except TypeError:
+        return f"({', '.join(takes.parameters)})"
+    return None
 
 
 def is_asgi(application: Any) -> bool:

@@ -1,6 +1,7 @@
 """WSGI applications (Flask, Django, Bottle, Pyramid): called as a server with threads calls them.
 
-Each request runs by itself, as plain code that stops at ports.
+Each request runs by itself, as plain code that stops at ports, and has values of `threading.local`
+that no other has.
 
 Source:
     PEP 3333.
@@ -20,6 +21,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from chaosharness.adapters.http.message import Answer, Request
+from chaosharness.handlers.threads import SERVED
 
 _RAISED: ContextVar[list[BaseException] | None] = ContextVar("chaosharness.raised", default=None)
 """What the request in hand raised."""
@@ -42,6 +44,10 @@ class Wsgi:
 
     def answer(self, request: Request, answered: Callable[[Answer], None]) -> None:
         """Answer a request; `answered` is called when the answer is complete."""
+        with SERVED.serving():
+            self._answer(request, answered)
+
+    def _answer(self, request: Request, answered: Callable[[Answer], None]) -> None:
         began: list[Any] = []
 
         def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -74,22 +76,15 @@ def masked(found: Counterexample, redact: Redact = ()) -> Counterexample:
     if judge is None:
         return found
     mask = Mask(judge)
-    histories = [found.history] if found.passing is None else [found.history, found.passing]
-    for item in found.items:
-        mask.learn("", item)
-    for history in histories:
-        for raw in history.raw:
-            mask.learn_event(raw)
-    for finding in found.findings:
-        mask.learn("", finding.data)
-    told = {name: opened(json.loads(text)) for name, text in found.event_histories.items()}
-    mask.learn("", told)
+    told = _read(found, mask)
     items = tuple(mask.hide("", item) for item in found.items)
     findings = tuple(
         attrs.evolve(one, summary=mask.scrub(one.summary), data=mask.hide("", one.data))
         for one in found.findings
     )
-    hidden = [History([mask.hide_event(raw) for raw in history.raw]) for history in histories]
+    hidden = [
+        History([mask.hide_event(raw) for raw in history.raw]) for history in _histories(found)
+    ]
     return attrs.evolve(
         found,
         items=items,
@@ -105,6 +100,44 @@ def masked(found: Counterexample, redact: Redact = ()) -> Counterexample:
         },
         digest=found.digest if items == found.items else "",
     )
+
+
+def _histories(found: Counterexample) -> list[History]:
+    return [found.history] if found.passing is None else [found.history, found.passing]
+
+
+def _read(found: Counterexample, mask: Mask) -> dict[str, Any]:
+    """Have a mask learn of everything in a counterexample; return its histories of workflows."""
+    for item in found.items:
+        mask.learn("", item)
+    for history in _histories(found):
+        for raw in history.raw:
+            mask.learn_event(raw)
+    for finding in found.findings:
+        mask.learn("", finding.data)
+    told = {name: opened(json.loads(text)) for name, text in found.event_histories.items()}
+    mask.learn("", told)
+    return told
+
+
+def without_a_field(found: Iterable[Counterexample], names: Iterable[str]) -> dict[str, str]:
+    """Return those of the names that no field has in any of what was found: slips, as a rule.
+
+    Returns:
+        By the name, the field that is called most like it; or nothing.
+    """
+    seen: dict[str, str] = {}
+
+    def look(name: str, _: Any) -> Any:
+        seen.setdefault(_folded(name), name)
+        return _KEEP
+
+    mask = Mask(look)
+    for one in found:
+        _read(one, mask)
+    like = partial(get_close_matches, possibilities=sorted(seen), n=1, cutoff=0.75)
+    lacking = [name for name in names if seen and _folded(name) not in seen]
+    return {name: "".join(map(seen.__getitem__, like(_folded(name)))) for name in lacking}
 
 
 def _scrubbed(line: Line, mask: Mask) -> Line:
