@@ -57,7 +57,9 @@ class Bound:
 RIGHT = [wsgi, asgi, Instance(), Bound().answer, functools.partial(with_more, {})]
 
 
-@pytest.mark.parametrize("application", RIGHT, ids=str)
+@pytest.mark.parametrize(
+    "application", RIGHT, ids=["wsgi", "asgi", "instance", "method", "partial"]
+)
 def test_what_a_server_can_call_answers(application):
     run = shop(application).run()
     assert run.ending.verdict == "quiet"
