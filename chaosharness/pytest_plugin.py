@@ -230,18 +230,20 @@ class Chaos:
         from chaosharness.errors import ChaosharnessError
         from chaosharness.reporting import FORMATS, to_text, write
 
-        file = self._called(folder) / f"{found.slug()}.json"
+        called = self._called(folder)
+        file: str | None = str(called / f"{found.slug()}.json")
         formats = [one for one in FORMATS if one != "pytest" or found.target]
         try:
-            write(found, folder, formats=formats, called=str(file.parent))
+            write(found, folder, formats=formats, called=str(called))
         except ChaosharnessError as trouble:
             whole.add_note(f"no report was written: {trouble}")
+            file = None
         verbosity = self.config.getoption("chaos_verbosity")
         if verbosity == "story":
-            whole.add_note("\n" + to_text(found, file=str(file)))
+            whole.add_note("\n" + to_text(found, file=file))
         elif verbosity == "short":
             whole.add_note(f"smallest schedule: {found.schedule!r}")
-        return (str(error).splitlines()[0], str(file))
+        return (str(error).splitlines()[0], file or "")
 
     def _folder(self) -> Path:
         folder = self.config.getoption("chaos_report") or self.config.getini("chaos_report")
@@ -341,7 +343,8 @@ class Chaos:
             terminalreporter.line(table)
         for words, file in self.failures:
             terminalreporter.line(words)
-            terminalreporter.line(f"  replay: pytest --chaos-replay {file}")
+            if file:  # no report was written else
+                terminalreporter.line(f"  replay: pytest --chaos-replay {file}")
         if self.trouble:
             terminalreporter.line(self.trouble)
 
@@ -374,7 +377,12 @@ FOLDER_MAX: Final = 100
 
 
 def _found_at(file: str, folder: Path) -> tuple[str, str]:
-    """Return the page of a finding, from the page of all, and its file for others to replay."""
+    """Return the page of a finding, from the page of all, and its file for others to replay.
+
+    Both are empty where no report of it could be written.
+    """
+    if not file:
+        return "", ""
     here = Path(file).relative_to(folder)
     told = here if Path(file).is_absolute() else Path(file)  # no report names the machine
     return here.with_suffix(".html").as_posix(), told.as_posix()

@@ -93,10 +93,17 @@ class Telling:
             self._write(one)
 
     def conclude(self, campaign: Campaign) -> None:
-        """Write the page of the campaign, whatever came of it."""
+        """Write the page of the campaign, whatever came of it.
+
+        Not where a finding that it links stands in no file: then there is no page either.
+        """
         from chaosharness.reporting import write_campaign
 
         if self.folder is None:
+            return
+        if self._unwritten:
+            self.write_again()
+        if self._unwritten:
             return
         try:
             self._files += write_campaign(campaign, self.folder, redact=self.redact)

@@ -12,6 +12,9 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from math import isfinite
 from typing import Any, Final
 
 import attrs
@@ -28,6 +31,8 @@ from chaosharness.kernel.world import World
 class Declined(Exception):
     """The gateway said no: nothing was charged, and asking again changes nothing."""
 
+
+_AMOUNTS: Final = (int, float, Decimal, Fraction)
 
 _function: Final = allowed.function_or_none()
 _error: Final = allowed.maker_of_errors()
@@ -163,6 +168,7 @@ class GatewayClient(Client):
             Declined: The gateway said no, for good.
             TimeoutError: No answer: it may have happened.
             ConnectionError: Refused for now: it did not happen.
+            TypeError: `cents` is no number.
         """
         return self._ask("charge", order, cents, key)
 
@@ -185,5 +191,13 @@ def request_of(
     """Return a request, and what the history shows of it."""
     words: dict[str, Any] = {"method": method, "order": order}
     if method != "find":
+        if cents.__class__ is not int:
+            _check_amount(method, cents)
         words |= {"cents": cents, "key": key}
     return (method, order, cents, key), words
+
+
+def _check_amount(method: str, cents: Any) -> None:
+    """Refuse what no gateway takes for an amount: the caller hears it, as from a client library."""
+    if not isinstance(cents, _AMOUNTS) or not isfinite(cents):
+        raise TypeError(f"{method}: cents must be a number, not {cents!r}")

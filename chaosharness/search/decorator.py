@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final
@@ -25,6 +27,7 @@ from chaosharness.errors import (
     PropertyViolated,
 )
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.handlers.exits import IN_CHARGE
 from chaosharness.handlers.places import spell
 from chaosharness.kernel.allowed import is_whole, refused, spelled
 from chaosharness.kernel.places import asked_at
@@ -198,6 +201,8 @@ class ChaosTest:
             ours = {"run": run, "workload": workload, "schedule": schedule}
             words |= zip(names, arguments, strict=False)
             words |= {name: ours[name] for name in asked}
+            refuse = partial(_refuse_to_end, body, os.getpid())
+            IN_CHARGE.append(refuse)
             try:
                 if campaign.claims:
                     run.check(*campaign.claims)
@@ -205,6 +210,8 @@ class ChaosTest:
             except Exception as error:
                 campaign.failed(run, error)
                 raise
+            finally:
+                IN_CHARGE.remove(refuse)
             campaign.passed(run)
 
         _dress(once, body, fixtures + [inspect.Parameter(name, _KEYWORD) for name in OURS[1:]])
@@ -270,6 +277,15 @@ def _parameters(body: Test) -> tuple[list[str], list[inspect.Parameter]]:
             raise InvalidDefinition(f"{name} must name its parameters: no *{parameter.name}")
     asked = [one.name for one in parameters if one.name in OURS]
     return asked, [one for one in parameters if one.name not in OURS]
+
+
+def _refuse_to_end(body: Test, process: int, call: str) -> None:
+    """Keep pytest alive: a test that ends it would end in exit code 0. Children may end."""
+    if os.getpid() == process:
+        raise InvalidDefinition(
+            f"{body.__qualname__} called {call}{asked_at()}, which would end pytest before there "
+            "is a result: leave that call out"
+        )
 
 
 def _refuse_verdict(body: Test, said: Any) -> None:

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from traceback import extract_tb
-from types import ModuleType
-from typing import Any, Final
+from types import ModuleType, UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
 from chaosharness.system import System
@@ -19,6 +19,8 @@ from chaosharness.system.weaker import Weaker
 
 _TWINS: Final = ("settled", "weaker")
 """What a system has of itself: of a function that makes one, of what it makes."""
+
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
 def load_target(target: str) -> System:
@@ -187,6 +189,8 @@ def _system_from(found: Any, target: str) -> System:
             f"{target} is a function that needs {', '.join(required)}; a target is a System, or "
             "a function without arguments that returns one"
         )
+    if why := _why_not_to_call(found):
+        raise InvalidDefinition(f"{target} {why}, not System: not called")
     try:
         made = found()
     except ChaosharnessError:
@@ -203,6 +207,46 @@ def _system_from(found: Any, target: str) -> System:
     if not isinstance(made, System):
         raise InvalidDefinition(f"{target}() returned {_article(made)}, not a System")
     return made
+
+
+def _why_not_to_call(function: Any) -> str:
+    """Say why a function makes no system, as far as can be seen; empty if it may.
+
+    A file that names it may come from anyone. Its annotation counts, and of what is installed
+    whether anything beside it is of chaosharness.
+    """
+    given = function.__annotations__.get("return", Any)
+    try:
+        returned = get_type_hints(function).get("return", Any)
+    except Exception:  # names that are there for type checkers only
+        returned = Any
+    many = get_args(returned) if get_origin(returned) in (Union, UnionType) else (returned,)
+    if not any(map(_may_be_a_system, many)):
+        words = given if isinstance(given, str) else inspect.formatannotation(given)
+        return f"is annotated with -> {words}"
+    names = function.__globals__
+    if given is not Any or not _INSTALLED.intersection(Path(names.get("__file__") or "").parts):
+        return ""
+    if any(_home(one).partition(".")[0] == "chaosharness" for one in [*names.values()]):
+        return ""
+    return "is installed beside nothing of chaosharness, and annotated with nothing"
+
+
+def _may_be_a_system(kind: Any) -> bool:
+    """Say whether a value of this annotation may be one: what says nothing may."""
+    kind = get_origin(kind) or kind
+    return (
+        kind is Any
+        or not isinstance(kind, type)
+        or issubclass(kind, System)
+        or issubclass(System, kind)
+    )
+
+
+def _home(value: Any) -> str:
+    """Return the module that something is from."""
+    known = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+    return known if isinstance(known, str) else ""
 
 
 def _article(value: Any) -> str:

@@ -261,7 +261,7 @@ def test_a_stream_that_knows_no_arrows_gets_plainer_signs(shop, encoding):
 
 def test_a_counterexample_that_is_not_kept_says_how_to_keep_it(shop):
     printed = chaos("run", f"{shop}:broken", "--faults", 1).output
-    assert "with --report DIR, it is kept in a file that replays it" in printed
+    assert "Replay:   by a file, which --report DIR keeps" in printed
     assert "chaosharness replay" not in printed, "there is no such file"
     kept = chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out").output
     assert "chaosharness replay out/shop-never-charged-twice.json" in kept

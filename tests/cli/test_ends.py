@@ -1,5 +1,6 @@
 """Whatever the code under test does to the process, a finding never ends in exit code 0."""
 
+import os
 import subprocess
 import sys
 
@@ -195,3 +196,43 @@ def test_a_property_that_skips_skips_no_test(tmp_path):
     )
     assert done.returncode == 1, done.stdout
     assert "the property 'an end' raised Skipped: not today at shop.py:" in done.stdout
+
+
+BODIES = """
+import os, sys
+from multiprocessing import get_context
+from chaosharness import chaos_test
+from shop import shop
+
+@chaos_test(shop, properties=[], faults_max=1, runs=20)
+def test_ends(run):
+    os._exit(0)
+
+@chaos_test(shop, properties=[], faults_max=1, runs=20)
+def test_leaves(run):
+    sys.exit(0)
+
+@chaos_test(shop, properties=[], faults_max=1, runs=20)
+def test_has_a_child(run):
+    child = get_context("fork").Process(target=print)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform knows no fork")
+def test_the_body_of_a_test_does_not_end_pytest(tmp_path):
+    (tmp_path / "shop.py").write_text(SHOP)
+    (tmp_path / "test_shop.py").write_text(BODIES)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *LEAN, "test_shop.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "test_ends called os._exit(0) (at test_shop.py:9)" in done.stdout
+    assert "2 failed, 1 passed" in done.stdout

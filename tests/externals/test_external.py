@@ -1,8 +1,10 @@
 """A third party of the user's own: what is an effect, and what a ledger says of it."""
 
+from decimal import Decimal
+
 import pytest
 
-from chaosharness import External, Kafka, System, check, explore, never_twice
+from chaosharness import External, Gateway, Kafka, System, check, explore, never_twice
 from chaosharness.reporting import to_text
 
 
@@ -116,3 +118,42 @@ def test_an_argument_named_method_does_not_hide_what_was_asked_for():
     assert effect.data == {"method": "pay", "id": "c1", "method_": "card"}
     [call] = run.history.of("call")
     assert call.data["method"] == "pay"
+
+
+@pytest.mark.parametrize("cents", [None, "500", float("nan"), float("inf"), [500]])
+@pytest.mark.parametrize("method", ["charge", "refund"])
+def test_an_amount_that_is_no_number_is_told_to_the_caller(method, cents):
+    heard = asked_of_a_gateway(method, cents)
+    assert heard == [f"{method}: cents must be a number, not {cents!r}"]
+
+
+@pytest.mark.parametrize("cents", [500, 0, 4.5, Decimal("5.00")])
+def test_an_amount_that_is_a_number_is_taken(cents):
+    assert asked_of_a_gateway("charge", cents) == []
+
+
+def asked_of_a_gateway(method, cents):
+    """Return what a handler hears that asks a gateway for so many cents."""
+    system = System("bad amounts")
+    bus = system.add(Kafka("bus", topics={"tasks": 1}))
+    bank = system.add(Gateway("bank"))
+    heard = []
+
+    @system.service("worker")
+    def worker(env):
+        client = env.client(bank)
+
+        def on_task(task):
+            try:
+                getattr(client, method)("o1", cents)
+            except TypeError as error:
+                heard.append(str(error))
+
+        env.consume(bus, "tasks", on_task)
+
+    @system.entry(examples=[1])
+    def submit(env, task):
+        env.publisher(bus)("tasks", task)
+
+    system.run()
+    return heard

@@ -157,6 +157,19 @@ def test_an_unwritable_folder_loses_no_failure(suite):
     result = run(suite, "--chaos-report", "out")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*no report was written: *out*", "*What happened*"])
+    assert ".json" not in result.stdout.str()
+
+
+def test_a_page_links_no_report_that_could_not_be_written(suite):
+    (suite.path / "out").mkdir()
+    (suite.path / "out" / "test_it.test_checkout").write_text("a file")
+    result = run(suite, "--chaos-report", "out")
+    result.assert_outcomes(failed=1)
+    assert ".json" not in result.stdout.str()
+    page = (suite.path / "out" / "index.html").read_text()
+    assert "charged 2 times" in page
+    assert "test_it.test_checkout/" not in page
+    assert "chaos-replay" not in (suite.path / "out" / "summary.md").read_text()
 
 
 def test_a_suite_without_chaos_sees_nothing_of_it(pytester):

@@ -113,3 +113,62 @@ def test_what_is_no_system(module):
     assert "is an async function; a target must be plain" in refusal(f"{name}:later")
     assert "raises() raised KeyError: 'db'" in refusal(f"{name}:raises")
     assert ".py, line 6)" in refusal(f"{name}:raises")
+
+
+SAID = """
+from __future__ import annotations
+from typing import Any, TypeVar, TYPE_CHECKING
+import chaosharness
+from chaosharness import System
+if TYPE_CHECKING:
+    from nowhere import Special
+class Shop(System): pass
+S = TypeVar("S")
+called = []
+def made(): called.append(1); return Shop("made")
+def none() -> None: return made()
+def number() -> int | str: return made()
+def listed() -> list[System]: return made()
+def plain() -> System: return made()
+def anything() -> Any: return made()
+def maybe() -> System | None: return made()
+def sub() -> Shop: return made()
+def thing() -> object: return made()
+def typed() -> S: return made()
+def special() -> Special: return made()
+"""
+
+
+@pytest.mark.parametrize("name", ["none", "number", "listed"])
+def test_a_function_that_says_it_makes_something_else_is_not_called(module, name):
+    where = module(SAID)
+    assert "is annotated with -> " in refusal(f"{where}:{name}")
+    assert refusal(f"{where}:{name}").endswith(", not System: not called")
+    assert sys.modules[where].called == []
+
+
+@pytest.mark.parametrize(
+    "name", ["made", "plain", "anything", "maybe", "sub", "thing", "typed", "special"]
+)
+def test_a_function_that_may_make_one_is(module, name):
+    assert load_target(f"{module(SAID)}:{name}").name == "made"
+
+
+BUILT = "from {module} import {name}\ndef made(): open('called', 'w'); return {call}\n"
+
+
+def test_what_is_installed_and_knows_nothing_of_us_is_not_called(tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.chdir(tmp_path)
+    (folder / "their_tool.py").write_text(BUILT.format(module="os", name="sep", call="sep"))
+    (folder / "their_shop.py").write_text(
+        BUILT.format(module="chaosharness", name="System", call="System('shop')")
+    )
+    assert "is installed beside nothing of chaosharness" in refusal("their_tool:made")
+    assert not (tmp_path / "called").exists()
+    assert load_target("their_shop:made").name == "shop"
+    assert (tmp_path / "called").exists()
+    for one in ("their_tool", "their_shop"):
+        sys.modules.pop(one)

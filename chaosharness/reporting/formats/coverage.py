@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import attrs
+
 from chaosharness.campaign import Campaign, Cell, Coverage, Standing
 from chaosharness.reporting.formats.markdown import escape, table
 from chaosharness.reporting.formats.snippets import schedule_code
@@ -89,7 +91,8 @@ def _cut_short(campaign: Campaign, width: int) -> list[str]:
     lines = _item(f"nothing is broken so far; {why}", width)
     if done is not None:
         lines += _item(str(done), width, "  done:  ")
-    lines += _item(str(left), width, "  left:  ")
+    not_run = left if left.total is None else attrs.evolve(left, tried=left.total - left.tried)
+    lines += _item(str(not_run), width, "  left:  ")
     go_on = f"--budget {needed}{at_least}" if needed else "a larger --budget"
     if campaign.ended == "quiet":
         go_on += " --all, or --all for the rest of this budget only"

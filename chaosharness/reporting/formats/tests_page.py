@@ -23,7 +23,8 @@ class Tested:
         runs: Of its systems.
         faults: That struck.
         operations: At how many operations.
-        found: What is broken, in a sentence, the page of it, and the file to replay.
+        found: What is broken, in a sentence, the page of it, and the file to replay; these are
+            empty where no report of it could be written.
     """
 
     name: str
@@ -58,5 +59,5 @@ def tests_markdown(tests: Sequence[Tested]) -> str:
     for one in tests:
         for words, _, file in one.found:
             lines += ["", f"### {escape(one.name)}", "", escape(clip(words, TEXT_MAX)), ""]
-            lines += [f"`pytest --chaos-replay {file}`"]
+            lines += [f"`pytest --chaos-replay {file}`"] if file else []
     return "\n".join(lines) + "\n"

@@ -331,7 +331,7 @@ def _side(title: str, steps: Iterable[Step], story: Story, width: int) -> list[s
 
 def _again(found: Counterexample, width: int, file: str | None) -> list[str]:
     if file is None:
-        return ["Replay:   with --report DIR, it is kept in a file that replays it"]
+        return ["Replay:   by a file, which --report DIR keeps (in pytest: --chaos-report DIR)"]
     lines = _indented(replay_command(found, file), 10_000, "          ", first="Replay:   ")
     if has_target(found):
         lines += _indented(f"{test_name(found)}.py", width, "          ", first="Pytest:   ")

@@ -132,7 +132,7 @@ def test_a_spent_budget_says_what_is_done_what_is_left_and_how_to_go_on():
         UNKNOWN: system shop, 2,000 runs (small-first, up to 2 faults)
           nothing is broken so far; the budget was spent before all was tried
           done:  all 1-fault schedules: 206 of 206
-          left:  2-fault schedules: 1,783 of about 5,412
+          left:  2-fault schedules: 3,629 of about 5,412
           go on: --budget 6200
           or:    --faults 1, for a result on what is done
 
@@ -140,6 +140,13 @@ def test_a_spent_budget_says_what_is_done_what_is_left_and_how_to_go_on():
           ? idempotent  not broken so far, put to the test in 7 of 9 runs
         """)
     )
+
+
+def test_what_was_not_begun_is_left_as_a_whole():
+    counted = attrs.evolve(TWO, tried=0)
+    assert "left:  2-fault schedules: 5,412 of about 5,412" in summary(spent(CALM, ONE, counted))
+    nobody = attrs.evolve(TWO, tried=0, total=None)
+    assert "left:  2-fault schedules: not begun" in summary(spent(CALM, ONE, nobody))
 
 
 def test_a_spent_budget_is_no_secret_where_something_else_is_unknown_too():
