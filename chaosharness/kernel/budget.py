@@ -66,9 +66,12 @@ ON_PURPOSE: Final = (
 )
 
 
-def never_quiet(budget: Budget, raw: Sequence[RawEvent]) -> str:
+AGAIN_AND_AGAIN: Final = 3
+
+
+def never_quiet(calm_ms: int, raw: Sequence[RawEvent]) -> str:
     """Say that a run did not come to rest in its calm, and who kept it going."""
-    return f"not quiet after {budget.calm_ms / 1000:,.0f} s of calm; last active: {_busiest(raw)}"
+    return f"not quiet after {calm_ms / 1000:,.0f} s of calm; last active: {_busiest(raw)}"
 
 
 def too_many_events(budget: Budget, raw: Sequence[RawEvent]) -> str:
@@ -86,4 +89,18 @@ def _busiest(raw: Sequence[RawEvent]) -> str:
             if not event[4] and "/" in name:
                 loops.add(name)  # nobody's work: that of a loop
     name = max(counts, key=lambda name: (counts[name], name), default="nothing")
-    return name + (ON_PURPOSE if name in loops else "")
+    return name + (_failing(raw) or (ON_PURPOSE if name in loops else ""))
+
+
+def _failing(raw: Sequence[RawEvent]) -> str:
+    """Name what failed with one error again and again among the last events: that is why."""
+    counts: dict[tuple[str, str, str], int] = {}
+    for _, kind, _, operation, _, _, _, data in raw[-1000:]:
+        if kind == "raised" and data.get("error"):
+            what = (operation.partition("/")[0], str(data["error"]), str(data.get("line", "")))
+            counts[what] = counts.get(what, 0) + 1
+    if not counts or max(counts.values()) < AGAIN_AND_AGAIN:
+        return ""
+    operation, error, line = max(counts, key=lambda what: (counts[what], what))
+    where = f" at {line}" if line else ""
+    return f"; {operation} raises {error}{where}, again and again"

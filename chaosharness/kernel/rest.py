@@ -547,6 +547,11 @@ class Rest:
         """Learn of due times in what a store was given, where no event holds it."""
         self._expect(ahead_of(data, now_ms), now_ms)
 
+    def know(self, due_ms: int) -> None:
+        """Learn when something is due for sure, be it in a month."""
+        self.due_at[due_ms] = None
+        self._due_ms = max(self._due_ms, due_ms)
+
     def _expect(self, due_at: Sequence[int], now_ms: int) -> None:
         if not due_at:
             return

@@ -68,6 +68,7 @@ class World:
         "agenda",
         "armed",
         "arms",
+        "before_end",
         "budget",
         "calm_since",
         "chaos",
@@ -127,6 +128,9 @@ class World:
         self.durations: set[int] = set()
         self.turn = 0
         self.calm_since = 0
+        self.before_end: list[Callable[[], None]] = []
+        """Told that a phase is about to end though something is to come: what is waited for, they
+        promise."""
         self.promised_ms = 0
         self.effects = self.stirred = self.shifted = 0
         self.ending: Ending | None = None
@@ -453,7 +457,8 @@ class World:
             elif quiet:
                 self.end(*self._settled())
             else:
-                self.end("budget", never_quiet(self.budget, self.raw))
+                lasted_ms = max(self.budget.calm_ms, self.promised_ms - self.calm_since)
+                self.end("budget", never_quiet(lasted_ms, self.raw))
 
     def conclude(self) -> Ending:
         """Record how the run ended."""
@@ -494,6 +499,8 @@ class World:
                 due = entry[DUE]  # idle rounds may have been skipped
                 if due > until_ms:
                     heappush(entries, entry)
+                    for tell in self.before_end:
+                        tell()
                     if self.promised_ms > until_ms:
                         until_ms = self.promised_ms
                         continue
@@ -605,6 +612,7 @@ class World:
         self.states.clear()
         self.on_network.clear()
         self.on_settled.clear()
+        self.before_end.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = self.on_read = self.on_stuck = None
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from chaosharness.kernel.world import World
 
-__all__ = ["LongWaits"]
+__all__ = ["LONG_MS", "LongWaits"]
 
 LONG_MS: Final = 6 * 3_600_000
 """From how long on a wait is one that the calm is lengthened for."""
@@ -25,12 +25,22 @@ class LongWaits:
         self._world = world
         self._times = 0
 
-    def until(self, due_ms: int | None) -> None:
-        """Have the calm last until something is due, and long enough for what comes of it."""
+    def until(self, due_ms: int | None, *, more_ms: int = 0) -> None:
+        """Have the calm last until something is due, and long enough for what comes of it.
+
+        Args:
+            due_ms: When it is due.
+            more_ms: How long that may take, where it is longer than the chaos.
+        """
+        if due_ms is not None and due_ms - self._world.now >= LONG_MS:
+            self.past(due_ms, more_ms=more_ms)
+
+    def past(self, due_ms: int, *, more_ms: int = 0) -> None:
+        """The same for what has an end, and only looks often: however soon it looks next."""
         world = self._world
-        if world.chaos or due_ms is None or due_ms - world.now < LONG_MS:
+        if world.chaos:
             return
         ends_ms = max(world.calm_since + world.budget.calm_ms, world.promised_ms)
         if due_ms > ends_ms and self._times < TIMES_MAX:
             self._times += 1
-            world.promise(due_ms + world.budget.chaos_ms)
+            world.promise(due_ms + max(world.budget.chaos_ms, more_ms))

@@ -104,7 +104,18 @@ def airflow(*tasks: Any, conf: Any = None, returned: Any = None, pushed: Any = N
     return shop.run()
 
 
-def saga(code: Any, given: Any = None, returned: Any = None) -> Run:
+async def wants_b(flow: Any, given: Any) -> None:
+    await flow.do("b")
+
+
+async def sends_strange(flow: Any, given: Any) -> None:
+    await flow.do("b", value=STRANGE)
+
+
+async def lacks_the_input(flow: Any) -> None: ...
+
+
+def saga(code: Any, given: Any = None, returned: Any = None, **more: Any) -> Run:
     shop = System("shop")
     store = shop.add(SagaStore("sagas"))
 
@@ -112,7 +123,7 @@ def saga(code: Any, given: Any = None, returned: Any = None) -> Run:
     def orders(env: Any) -> None:
         sagas = Orchestrator(
             Saga("order", code), env.connect(store), now_ms=env.now_ms, sleep=env.sleep,
-            calls={"a": lambda command: returned},
+            **{"calls": {"a": lambda command: returned}, **more},
         )  # fmt: skip
         env.main(lambda: sagas.start("o1", given))
 
@@ -183,6 +194,28 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: saga(Step("a"), STRANGE), "the input of saga o1 is kept as JSON, and cannot be"),
     "saga: a result without JSON": (
         lambda: saga(Step("a"), returned=STRANGE), "what 'a' returned is kept as JSON, and cannot"),
+    "saga: an unknown action of code": (
+        lambda: saga(wants_b), "nobody does 'b' of saga 'order': give calls={'b': function}"),
+    "saga: code without its input": (
+        lambda: Saga("order", lacks_the_input), "is run as lacks_the_input(saga, input), and that"),
+    "saga: a command without JSON": (
+        lambda: saga(sends_strange, send=print), "what is sent for 'b' of saga o1 is kept as JSON"),
+    "saga: an action that takes no command": (
+        lambda: saga(Step("a"), calls={"a": lambda: 1}), "is called with one command, and that do"),
+    "saga: an action that is no function": (
+        lambda: saga(Step("a"), calls={"a": "a"}), "the action 'a' of saga 'order' is 'a', and no"),
+    "saga: no pause between two looks": (
+        lambda: saga(Step("a"), poll_s=0), "poll_s must be more than 0 seconds, not 0"),
+    "step functions: a timeout of nothing": (
+        lambda: step_functions(state(Type="Task", Resource="f", TimeoutSeconds=0)),
+        "/States/A/TimeoutSeconds: a number of seconds from 1 is wanted, not 0"),
+    "airflow: a conf that is no dict": (
+        lambda: airflow(AirflowTask("a"), conf="x"), "the conf of a run of DAG 'd' is a dict"),
+    "airflow: a schedule without an end": (
+        lambda: AirflowDAG("d", tasks=[AirflowTask("a")], dag_schedule_s=1, dag_end_s=float("inf")),
+        "AirflowDAG('d'): dag_end_s is a number of seconds, not inf"),
+    "conductor: a worker where no task is for one": (
+        lambda: conductor(flow("WAIT")), "which no workflow has; they have: no task that is"),
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from chaosharness.checkers.outcomes.timers import (
     handled_again,
     is_undone_half,
 )
+from chaosharness.checkers.outcomes.timetables import Failing, failing, mixed
 from chaosharness.checkers.outcomes.told import (
     Aside,
     No,
@@ -194,6 +195,7 @@ class Verdict:
             self._apart,
             self._refused,
             self._refused_elsewhere,
+            self._some_of_a_timetable,
         ):
             found = search()
             if found is not None:
@@ -447,6 +449,43 @@ class Verdict:
                 refusal = Refusal(operation, entity, 1, ErrorReply)
                 return of_the_refused(self.clean, out, [entity], [refusal], self.client)
         return None
+
+    # ---- runs of a timetable
+
+    def _some_of_a_timetable(self) -> list[Difference] | None:
+        """Ask whether all is as usual but for some runs of a timetable, which have failed, and of
+        which nothing stands, or what stands where the same is refused to all of them for good."""
+        for one in failing(self.history, self.clean.history):
+            self.by_history = True
+            out = [item for item in self.items_told if item != one.item and self._is_out(item)]
+            for gone in (frozenset[int](), *reversed(_subsets(out, SUBSETS_MAX))):
+                found = self._with_a_timetable(one, gone)
+                if found is not None:
+                    return found
+        return None
+
+    def _with_a_timetable(self, one: Failing, gone: frozenset[int]) -> list[Difference] | None:
+        """Ask so where these items ended as if they had never come."""
+        base = self.clean.without(gone)
+        if base is None:
+            return None
+        for refusals, out in self._ends_of(one):
+            for many in range(1, min(one.failed, one.runs) + 1):
+                end = mixed(base, out, one, many, self.clean.ledgers)
+                if self._fits(end, gone):
+                    wrong = [*self._of_the_absent(gone)]
+                    if out is not None:
+                        client = self.client
+                        wrong += of_the_refused(self.clean, out, [one.item], refusals, client)
+                    return wrong or self._left_by(gone)
+        return None
+
+    def _ends_of(self, one: Failing) -> Iterator[tuple[tuple[Refusal, ...], Outcome | None]]:
+        """Yield how the runs of a timetable may end; nobody's leave nothing, or are not excused."""
+        yield (), None
+        for refusals in self.refusals.get(one.item, ()) if one.item else ():
+            if (out := self.clean.refused(refusals)) is not None:
+                yield refusals, out
 
     # ---- put back
 

@@ -6,6 +6,7 @@ from typing import Any
 from chaosharness.errors import RefusedValue
 from chaosharness.externals.request import Server, call
 from chaosharness.handlers.port import call_off
+from chaosharness.kernel.allowed import spelled
 
 __all__ = ["AirflowClient"]
 
@@ -28,6 +29,13 @@ class AirflowClient:
         Raises:
             AirflowApiException: 404, there is no such DAG; 409, there is such a run.
         """
+        if conf is not None and not isinstance(conf, dict):
+            call_off(
+                RefusedValue(
+                    f"the conf of a run of DAG {dag_id!r} is a dict, not {spelled(conf)}: its "
+                    "API answers 422"
+                )
+            )
         try:
             given = json.loads(json.dumps(conf or {}))  # as it is on the other side of a network
         except (TypeError, ValueError) as error:

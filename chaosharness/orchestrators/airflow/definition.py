@@ -201,6 +201,7 @@ class AirflowDAG:
         max_active_runs: How many of its runs go on at once; the others wait.
         max_active_tasks: How many of its tasks are queued or running at once, in one run.
         dag_schedule_s: Its DAG schedule: a run each so many seconds, at the end of its interval.
+            Faults strike in the first two; those to come are like these.
         dag_end_s: When the last interval of the DAG schedule ends: its `end_date`.
         on_success_callback: Told the context once a run has succeeded.
         on_failure_callback: Once a run has failed.
@@ -256,6 +257,10 @@ class AirflowDAG:
             _is_seconds(self.dag_schedule_s) and self.dag_schedule_s > 0
         ):
             raise InvalidDefinition(f"{place}: dag_schedule_s is more than 0 seconds")
+        if self.dag_end_s is not None and not _is_seconds(self.dag_end_s):
+            raise InvalidDefinition(
+                f"{place}: dag_end_s is a number of seconds, not {spelled(self.dag_end_s)}"
+            )
 
     def after(self, task_id: str) -> tuple[str, ...]:
         """Return the ids of all tasks that come after one, however far, in the DAG's order."""

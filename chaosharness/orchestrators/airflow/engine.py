@@ -48,6 +48,7 @@ from chaosharness.orchestrators.airflow.settings import Settings
 from chaosharness.orchestrators.airflow.story import shown_run, shown_task, told_of
 from chaosharness.orchestrators.airflow.triggerer import Triggerer, keep
 from chaosharness.orchestrators.airflow.versions import Versions
+from chaosharness.orchestrators.airflow.waits import Waits
 from chaosharness.orchestrators.endless import Decisions
 
 __all__ = ["Airflow", "OpenAirflow"]
@@ -146,7 +147,9 @@ class OpenAirflow:
         self.processes: list[Process] = []
         self.waiting: deque[Callable[[Any], None]] = deque()  # messages that no worker has taken
         self.scopes: dict[tuple[str, str], Scope] = {}
+        self.schedules: dict[str, int] = {}  # of DAG schedules: the event that they begin with
         self.decisions = Decisions(world)
+        self.waits = Waits(self)
         self._timer: Any = None
         self._lives = self._begun = 0
         self.scheduler = self._new_scheduler()
@@ -157,8 +160,8 @@ class OpenAirflow:
             for task in dag.tasks:
                 if task.retries:
                     world.know_duration(round(task.retry_delay_s * 1000))
-            if dag.dag_schedule_s is not None:
-                world.after(0, lambda _: self.go_on())
+        if any(dag.dag_schedule_s is not None for dag in definition.every_dag()):
+            world.after(0, lambda _: self.go_on())
 
     # ---- as a peer of its clients
 
@@ -221,6 +224,14 @@ class OpenAirflow:
             caller.hops + 1, caller.message,
         )  # fmt: skip
 
+    def _scheduled(self, dag_id: str) -> int:
+        """Return what causes the runs of a DAG schedule: one event, which plans them all."""
+        if dag_id not in self.schedules:
+            data = {"what": "dag schedule begins", "dag": dag_id}
+            own = Scope(self.world, self.scheduler, dag_id, 0, -1, PLAIN)
+            self.schedules[dag_id] = own.record("note", "", 0, data)
+        return self.schedules[dag_id]
+
     def _changed(self) -> None:
         """A DAG file has changed: tell what became of its tasks, and look again."""
         self._tell()
@@ -230,7 +241,8 @@ class OpenAirflow:
         """Whose work a run is, and what it was caused by last."""
         key = (run.dag_id, run.run_id)
         if key not in self.scopes:  # of a DAG schedule
-            self.scopes[key] = Scope(self.world, self.scheduler, run.dag_id, 0, -1, PLAIN)
+            cause = self._scheduled(run.dag_id)
+            self.scopes[key] = Scope(self.world, self.scheduler, run.dag_id, 0, cause, PLAIN)
         scope = self.scopes[key]
         scope.incarnation = self.scheduler
         return scope
@@ -369,6 +381,8 @@ class OpenAirflow:
     def _note(self, run: DagRun, what: str) -> None:
         self.world.effects += 1
         data = {"what": what, "dag": run.dag_id, "saga": run.run_id}
+        if run.run_type == "scheduled":
+            data["timetable"] = run.dag_id
         self.scope_of(run).record("note", "", 0, data)
 
     # ---- the executor: from queued to a process

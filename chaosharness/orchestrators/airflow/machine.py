@@ -242,24 +242,30 @@ class Machine:
 
     def due(self) -> int | None:
         """When time will change something: a deadline, a retry, an interval of a DAG schedule."""
+        times = self.waits()
+        for instance in self._instances():
+            if instance.state == RUNNING:
+                times.append(self._noticed_ms(instance))
+            elif instance.state == QUEUED:
+                times.append(self._stuck_ms(instance))
+        return min(times, default=None)
+
+    def waits(self) -> list[int]:
+        """When something goes on that waits by itself: a retry, a sensor's next look, a trigger
+        that is given up, an interval of a DAG schedule."""
         times: list[int] = []
         for instance in self._instances():
-            match instance.state:
-                case "running":
-                    times.append(self._noticed_ms(instance))
-                case "queued":
-                    times.append(self._stuck_ms(instance))
-                case "up_for_retry" | "up_for_reschedule":
-                    times.append(instance.due_ms)
-                case "deferred" if instance.trigger_timeout_ms is not None:
-                    times.append(self._given_up_ms(instance.trigger_timeout_ms))
+            if instance.state in (RETRY, RESCHEDULE):
+                times.append(instance.due_ms)
+            elif instance.state == DEFERRED and instance.trigger_timeout_ms is not None:
+                times.append(self._given_up_ms(instance.trigger_timeout_ms))
         for dag in self.dags.values():
             if dag.dag_schedule_s is not None and dag.dag_end_s is not None:
                 every = round(dag.dag_schedule_s * 1000)
                 then = self.scheduled_to_ms.get(dag.dag_id, 0) + every
                 if then <= round(dag.dag_end_s * 1000):
                     times.append(then)
-        return min(times, default=None)
+        return times
 
     def _noticed_ms(self, instance: TaskInstance) -> int:
         """When a process that is not heard of any more is noticed, at a round of the check."""

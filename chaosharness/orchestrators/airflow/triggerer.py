@@ -97,6 +97,7 @@ class Triggerer:
     def __init__(self, engine: Any) -> None:
         self.engine = engine
         self.until: dict[Kept, list[Any]] = {}  # of triggers that say until when they wait
+        self.processes: dict[Incarnation, None] = {}  # in which triggers run
 
     def take(self, run: DagRun, instance: TaskInstance) -> None:
         """Have a trigger begin that is new in the database."""
@@ -123,6 +124,8 @@ class Triggerer:
         def begin(process: Incarnation) -> None:
             loaded = engine.loaded.pop(process, None)
             if loaded is not None:
+                self.processes[process] = None
+                process.on_death.append(lambda: self.processes.pop(process, None))
                 process.on_death.append(lambda: self._begin_later(what))
                 self._run(process, loaded, *what)
 

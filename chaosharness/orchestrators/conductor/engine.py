@@ -255,9 +255,10 @@ class OpenConductor:
         known = sorted(named | self.task_defs.keys())
         made = any(step.kind in ("DYNAMIC", "FORK_JOIN_DYNAMIC") for step in every)
         if name not in known and not made:
+            have = ", ".join(known) or "no task that is for a worker"
             raise InvalidDefinition(
                 f"service {service!r} polls {self.name!r} for tasks {name!r}, which no workflow "
-                f"has; they have: {', '.join(known)}"
+                f"has; they have: {have}"
             )
 
     def task_endpoint(

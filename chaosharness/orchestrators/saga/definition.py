@@ -9,7 +9,7 @@ Rules N1 to N14 are those of `docs/explanation/orchestrators.md`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import Any, Literal
 
 import attrs
@@ -202,8 +202,10 @@ class Saga:
         self.code: Callable[..., Any] | None = None
         self.stages: tuple[tuple[Branch, ...], ...] = ()
         self.known: dict[str, Ask] = {}
+        self.row: tuple[str, ...] = ()  # its steps, where one comes after the other
         if len(parts) == 1 and iscoroutinefunction(parts[0]):
             self.code = parts[0]
+            _check_code(name, parts[0])
             return
         self.stages = tuple(map(self._stage, parts))
         for stage in self.stages:
@@ -214,6 +216,8 @@ class Saga:
                             f"saga {spelled(name)} has two steps named {spelled(one.name)}"
                         )
                     self.known[one.name] = one
+        if all(len(stage) == 1 for stage in self.stages):
+            self.row = tuple(self.known)
         if not self.known:
             raise InvalidDefinition(
                 f"saga {spelled(name)} has no steps: give it steps, or one async function"
@@ -237,3 +241,14 @@ class Saga:
         """Return all that its steps may ask for; of code that is not known before it runs."""
         steps = (one for one in self.known.values() if isinstance(one, Step))
         return frozenset(action for step in steps for action in step.actions())
+
+
+def _check_code(name: str, code: Callable[..., Any]) -> None:
+    """Refuse a function that cannot be called with the flow and the input."""
+    try:
+        signature(code).bind(None, None)
+    except TypeError as error:
+        raise InvalidDefinition(
+            f"saga {spelled(name)} is run as {getattr(code, '__name__', 'it')}(saga, input), and "
+            f"that does not fit: {error}{asked_at()}"
+        ) from None

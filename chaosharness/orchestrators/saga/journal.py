@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.errors import RefusedValue
 from chaosharness.orchestrators.saga.errors import Fenced
-from chaosharness.orchestrators.saga.records import Command, Record, Reply
+from chaosharness.orchestrators.saga.records import Command, Record, Reply, as_json
 
 __all__ = ["SCHEMA", "Journal", "Row"]
 
@@ -174,5 +175,15 @@ class Journal:
 
 
 def as_text(value: Any) -> str:
-    """Return a command or a reply as JSON."""
-    return json.dumps(attrs.asdict(value), separators=(",", ":"))
+    """Return a command or a reply as JSON.
+
+    Raises:
+        RefusedValue: It has a value that JSON cannot say.
+    """
+    try:
+        return as_json(attrs.asdict(value))
+    except (TypeError, ValueError) as error:
+        raise RefusedValue(
+            f"what is sent for {value.action!r} of saga {value.saga} is kept as JSON, and cannot "
+            f"be: {error}. Give plain values"
+        ) from None

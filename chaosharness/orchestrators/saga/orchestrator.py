@@ -14,7 +14,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
-from inspect import isawaitable, iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction, signature
 from typing import Any, Final, Literal
 
 import attrs
@@ -112,14 +112,37 @@ class Orchestrator:
                     f"the local action {name!r} of saga {saga.name!r} is async, and runs inside a "
                     f"transaction: make it plain, or give it as one of calls={asked_at()}"
                 )
+        for name, done in [*self.calls.items(), *self.local.items()]:
+            if not callable(done):
+                raise InvalidDefinition(
+                    f"the action {name!r} of saga {saga.name!r} is {allowed.spelled(done)}, and "
+                    f"no function{asked_at()}"
+                )
+        if not isinstance(poll_s, int | float) or not poll_s > 0:
+            raise allowed.refused("Orchestrator", "poll_s", "more than 0 seconds", poll_s)
         self.lease_ms = lease_ms
         self.poll_s = poll_s
         undone = sorted(saga.actions() - self.calls.keys() - self.local.keys())
         if undone and send is None:
+            raise self._nobody_does(undone[0], asked_at())
+
+    def _nobody_does(self, action: str, where: str = "") -> InvalidDefinition:
+        return InvalidDefinition(
+            f"nobody does {action!r} of saga {self.saga.name!r}: give calls={{{action!r}: "
+            f"function}}, local=, or send= for what others do{where}"
+        )
+
+    def _see_that_it_fits(self, name: str) -> None:
+        """Refuse an action that cannot be called with a command: not a line of it has run."""
+        try:
+            signature(self.calls[name]).bind(None)
+        except ValueError:  # nobody knows what it takes
+            return
+        except TypeError as error:
             raise InvalidDefinition(
-                f"nobody does {undone[0]!r} of saga {saga.name!r}: give calls={{{undone[0]!r}: "
-                f"function}}, local=, or send= for what others do{asked_at()}"
-            )
+                f"the action {name!r} of saga {self.saga.name!r} is called with one command, and "
+                f"that does not fit: {error}"
+            ) from None
 
     # ---- from outside
 
@@ -249,6 +272,8 @@ class Orchestrator:
             if record.kind == "asked"
         ]
         commands = [one for one in asked if one[1].action not in {*self.calls, *self.local}]
+        if commands and self.send is None:  # of code: its steps are not known before it runs
+            raise self._nobody_does(commands[0][1].action)
         call = next((one for _, one in asked if one.action in self.calls), None)
         outbox = [one for one in held.outbox if one[0] not in sent] + commands
         busy = call is not None or bool(outbox)
@@ -332,9 +357,15 @@ class Orchestrator:
         except ChaosharnessError:
             raise
         except Exception as error:
+            if isinstance(error, TypeError):
+                self._see_that_it_fits(command.action)
             return command.reply("unknown", why=_words(error))
         _check_json(value, f"what {command.action!r} returned")
         return command.reply("done", value)
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _next(go_on: Callable[[Any], Any], value: Any) -> Any:
@@ -342,10 +373,6 @@ def _next(go_on: Callable[[Any], Any], value: Any) -> Any:
         return go_on(value)
     except StopIteration:
         return None
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _check_json(value: Any, what: str) -> None:

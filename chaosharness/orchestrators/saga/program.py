@@ -100,6 +100,8 @@ def _in_order(saga: Saga, tasks: Mapping[str, Known], wanted: Wanted) -> Wanted:
 
     Its list was changed while it went on: what came in between would be done too late, or never.
     """
+    if saga.row and all(map(tasks.__contains__, saga.row[: len(tasks)])):
+        return wanted  # all that the journal has comes first, and nothing in between
     before: tuple[str, ...] = ()
     for stage in saga.stages:
         missing: tuple[str, ...] = ()

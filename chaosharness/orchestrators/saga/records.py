@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Final, Literal
 
 import attrs
 
-__all__ = ["Command", "Record", "Reply"]
+__all__ = ["Command", "Record", "Reply", "as_json"]
+
+as_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+"""Spells a value as JSON, without spaces."""
 
 Phase = Literal["do", "undo"]
 Outcome = Literal["done", "refused", "failed", "unknown"]
@@ -45,7 +49,9 @@ class Record:
 
     def as_text(self) -> str:
         """Return it as JSON, without what is not said."""
-        return json.dumps(attrs.asdict(self, filter=_is_said), separators=(",", ":"))
+        said = {name: value for (name, unsaid), value in zip(_FIELDS, _VALUES(self), strict=True)
+                if value != unsaid}  # fmt: skip
+        return as_json(said)
 
     @classmethod
     def of_text(cls, text: str) -> Record:
@@ -53,8 +59,8 @@ class Record:
         return cls(**json.loads(text))
 
 
-def _is_said(attribute: attrs.Attribute[Any], value: Any) -> bool:
-    return attribute.default is attrs.NOTHING or value != attribute.default
+_FIELDS: Final = tuple((one.name, one.default) for one in attrs.fields(Record))
+_VALUES: Final = attrgetter(*(name for name, _ in _FIELDS))
 
 
 @attrs.frozen

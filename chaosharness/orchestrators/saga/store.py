@@ -14,6 +14,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
+from chaosharness.orchestrators.long_waits import LONG_MS, LongWaits
 from chaosharness.orchestrators.saga.journal import SCHEMA, TABLES
 from chaosharness.stores.sqlite.sqlite import OpenSQLite, SQLite
 
@@ -68,6 +69,9 @@ class OpenSagaStore(OpenSQLite):
         super().__init__(definition.database, definition.database._shelf, world)
         self._told = 0
         self._decisions = Decisions(world)
+        self._long = LongWaits(world)
+        self._due_ms = 0
+        world.at_calm(self._wait)
         self._items: dict[str, int] = {}
         world.know_timeout(definition.lease_ms)
 
@@ -83,6 +87,18 @@ class OpenSagaStore(OpenSQLite):
             if record.get("step", what) not in what:
                 words = {"step": record["step"], **words}
             self._tell(scope, saga, kind, {"what": what, "saga": saga, **words})
+        if not self.world.chaos:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Have the run last until the next saga is due that waits for long: whoever looks after
+        it finds it then, and would go round for nothing before."""
+        query = "SELECT min(due_ms) FROM saga_executions WHERE due_ms >= ?"
+        [(due_ms,)] = self.database.reader.execute(query, (self.world.now + LONG_MS,)).fetchall()
+        if due_ms is not None and due_ms != self._due_ms:
+            self._due_ms = due_ms
+            self._long.until(due_ms, more_ms=self.world.budget.calm_ms)
+            self.world.rest.know(due_ms)
 
     def _tell(self, scope: Scope, saga: str, kind: str, data: dict[str, Any]) -> None:
         """Add a note; whoever goes on with a saga goes on with the item that started it."""

@@ -144,7 +144,7 @@ def _graph(source: Any, place: str, jsonata: bool, problems: list[str]) -> Graph
     _unreachable(source.get("StartAt"), read, here, problems)
     limit = source.get("TimeoutSeconds")
     if limit is not None:
-        _number(limit, f"{place}/TimeoutSeconds", False, problems)
+        _number(limit, f"{place}/TimeoutSeconds", False, problems, least=1)
     config = source.get("ProcessorConfig") or {}
     if not isinstance(config, Mapping):
         problems.append(f"{here}: ProcessorConfig is an object, not {spelled(config)}")
@@ -202,8 +202,9 @@ def _state(
         problems.append(f"{place}: Resource is missing: what the task runs")
     if kind == "Wait" and sum(field in fields for field in _ONE_WAIT) != 1:
         problems.append(f"{place}: exactly one of {listed(_ONE_WAIT)} is wanted")
-    for field in ("Seconds", "TimeoutSeconds", "HeartbeatSeconds"):
-        _number(fields.get(field, 1), f"{place}/{field}", jsonata, problems)
+    _number(fields.get("Seconds", 1), f"{place}/Seconds", jsonata, problems)
+    for field in ("TimeoutSeconds", "HeartbeatSeconds"):
+        _number(fields.get(field, 1), f"{place}/{field}", jsonata, problems, least=1)
     for retrier in _objects(fields, "Retry", place, problems):
         _unknown(retrier, "a retrier", _OF_RETRIERS, f"{place}/Retry", problems)
         _retrier(retrier, f"{place}/Retry", problems)
@@ -291,15 +292,16 @@ def _target(target: Any, place: str, states: Mapping[str, Any], problems: list[s
         )
 
 
-def _number(value: Any, place: str, jsonata: bool, problems: list[str]) -> None:
+def _number(value: Any, place: str, jsonata: bool, problems: list[str], *, least: int = 0) -> None:
     if jsonata and isinstance(value, str):
         return  # an expression: its value is looked at when it is there
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not 0 <= value < SECONDS_MAX
+        or not least <= value < SECONDS_MAX
     ):
-        problems.append(f"{place}: a number of seconds is wanted, not {spelled(value)}")
+        from_1 = " from 1" if least else ""
+        problems.append(f"{place}: a number of seconds{from_1} is wanted, not {spelled(value)}")
 
 
 def _names(entry: Mapping[str, Any], place: str, problems: list[str]) -> None:

@@ -447,6 +447,8 @@ class OpenTemporal:
         scope = self.scope_of(run)
         self.world.effects += 1
         data: dict[str, Any] = {"what": what, "workflow": run.type, "saga": run.workflow_id}
+        if timetable := run.timetable or run.limits.cron:
+            data["timetable"] = timetable
         if run.status == "COMPLETED" and (words := words_of_result(run.result)):
             data["result"] = words
         failure = (run.result or {}).get("failure") if run.status == "FAILED" else None

