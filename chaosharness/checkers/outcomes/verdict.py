@@ -19,7 +19,13 @@ from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelle
 from chaosharness.checkers.outcomes.outdated import is_overwritten
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import put_off, without
-from chaosharness.checkers.outcomes.sanity import OPTIONAL, forgotten, of_the_absent, of_the_refused
+from chaosharness.checkers.outcomes.sanity import (
+    OPTIONAL,
+    STANDS,
+    forgotten,
+    of_the_absent,
+    of_the_refused,
+)
 from chaosharness.checkers.outcomes.timers import (
     BESIDES,
     TIMER,
@@ -657,4 +663,4 @@ def _refused_words(refusals: Iterable[Refusal]) -> str:
     return " and ".join(dict.fromkeys(one.operation.rpartition("/")[2] for one in refusals))
 
 
-QUESTIONS: Final = frozenset({LOGGED, MARK, OPTIONAL, TIMER})
+QUESTIONS: Final = frozenset({LOGGED, MARK, OPTIONAL, STANDS, TIMER})
