@@ -37,12 +37,12 @@ class Courier:
 
 def shop(*, refunds: bool = False, charges_last: bool = False) -> System:
     """An execution that charges, ships, and fails where it cannot ship."""
-    caught = {"Catch": [{"ErrorEquals": ["States.ALL"], "Next": "refund"}]} if refunds else {}
+    catcher = {"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "refund"}
+    caught = {"Catch": [catcher]} if refunds else {}
+    after = {"End": True} if charges_last else {"Next": "ship"}
     follows = {"Next": "charge"} if charges_last else {"End": True}
     states: dict[str, Any] = {
-        "charge": task(
-            "charge", Retry=AGAIN, **({"End": True} if charges_last else {"Next": "ship"})
-        ),
+        "charge": task("charge", Retry=AGAIN, **after),
         "ship": task("ship", **caught, **follows),
         "refund": task("refund", Retry=AGAIN, Next="failed"),
         "failed": {"Type": "Fail", "Error": "CannotShip"},
