@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from inspect import unwrap
 from types import FunctionType, MethodType
 from typing import Any, Final, Protocol
 
@@ -465,7 +466,7 @@ class Env:
         """
         self._alone("env.worker")
         state = self._open(server, "worker", "Temporal server")
-        state.worker(
+        made = state.worker(
             self.incarnation,
             self._service,
             task_queue,
@@ -482,6 +483,9 @@ class Env:
                 "max_concurrent_local_activities": max_concurrent_local_activities,
             },
         )
+        if self._wires is not None:
+            for name, activity in made.activities.items():
+                self._wire("task", server, (name,), activity, f"{self._service}.{name}")
 
     def task_worker(
         self,
@@ -505,7 +509,7 @@ class Env:
         """
         state = self._open(engine, "task_worker", "Conductor server")
         check_handler(handler, f"service {self._service!r} has a worker for tasks")
-        state.task_worker(
+        named = state.task_worker(
             self.incarnation,
             self._service,
             handler,
@@ -514,6 +518,9 @@ class Env:
             domain,
             lambda function: colour_for(function, self._runtime, self.incarnation),
         )
+        if self._wires is not None:
+            place = f"{self._service}.{name_of(handler)}"
+            self._wire("task", engine, (named,), unwrap(handler), place)
 
     def task_endpoint(self, engine: Any, target: str, handler: Callable[..., Any]) -> None:
         """Answer what workflows of Conductor ask outside: HTTP tasks, EVENT tasks.
@@ -529,6 +536,8 @@ class Env:
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         state.task_endpoint(target, self.incarnation, place, handler, colour)
+        if self._wires is not None:
+            self._wire("task", engine, (target,), handler, place)
 
     def tasks(self, airflow: Any, callables: Mapping[str, Any] | None = None) -> None:
         """Be a worker of Airflow: runs task instances, each in a process of its own.
@@ -551,6 +560,9 @@ class Env:
             lambda function: colour_for(function, self._runtime, self.incarnation),
             self._stage.fork,
         )
+        if self._wires is not None:
+            for name, function in airflow.functions(callables or {}).items():
+                self._wire("task", airflow, (name,), function, f"{self._service}.{name}")
 
     # ---- stores and third parties
 

@@ -193,7 +193,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "saga: an input without JSON": (
         lambda: saga(Step("a"), STRANGE), "the input of saga o1 is kept as JSON, and cannot be"),
     "saga: a result without JSON": (
-        lambda: saga(Step("a"), returned=STRANGE), "what 'a' returned is kept as JSON, and cannot"),
+        lambda: saga(Step("a"), returned=STRANGE),
+        "what 'a' returned (tests/orchestrators/test_bad_input.py:"),
     "saga: an unknown action of code": (
         lambda: saga(wants_b), "nobody does 'b' of saga 'order': give calls={'b': function}"),
     "saga: code without its input": (

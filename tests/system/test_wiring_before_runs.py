@@ -8,12 +8,22 @@ from chaosharness import (
     NATS,
     SNS,
     SQS,
+    Airflow,
+    AirflowDAG,
+    AirflowTask,
+    Conductor,
     Exchange,
+    External,
     Gateway,
     Kafka,
     NATSConsumer,
     NATSStream,
+    Orchestrator,
     RabbitMQ,
+    Saga,
+    SagaStore,
+    Step,
+    StepFunctions,
     System,
     event_graph,
     static_graph,
@@ -240,3 +250,114 @@ def test_a_single_handler_can_be_the_critical_path():
     system.critical_path("payments.on_order", "bank")
     assert system.critical == {"payments.on_order", "bank"}
     assert [one.name for one in system.properties] == ["side effects never touch the critical path"]
+
+
+# ---- what orchestrators have done
+
+
+class Mail:
+    def send(self, id):
+        return "sent"
+
+
+def orchestrated(engine, serve, begin):
+    system = System("orchestrated")
+    bus = system.add(Kafka("bus", topics={"paid": 1}))
+    bank, mail = system.add(Gateway("bank")), system.add(External("mail", Mail))
+    part = system.add(engine)
+
+    @system.service("mails")
+    def mails(env):
+        mailer = env.client(mail)
+        env.consume(bus, "paid", lambda order: mailer.send(order["id"]))
+
+    @system.service("orders")
+    def orders(env):
+        money, publish = env.client(bank), env.publisher(bus)
+
+        def pay(id):
+            money.charge(id, 500, key=id)
+            publish("paid", {"id": id})
+
+        serve(env, part, pay)
+
+    system.entry(examples=["o1"])(lambda env, id: begin(env, part, id))
+    return system
+
+
+def saga():
+    def serve(env, store, pay):
+        def made():
+            return Orchestrator(
+                Saga("order", Step("pay")), env.connect(store), now_ms=env.now_ms, sleep=env.sleep,
+                calls={"pay": lambda command: pay(command.saga)},
+            )  # fmt: skip
+
+        env.serve("order", lambda id: made().start(id, {}))
+        env.main(made().run)
+
+    begin = lambda env, part, id: env.call("orders", "order", id)  # noqa: E731
+    return orchestrated(SagaStore("sagas"), serve, begin)
+
+
+def step_functions():
+    task = {"Type": "Task", "Resource": "pay", "End": True}
+    engine = StepFunctions("sfn", machines={"m": {"StartAt": "Pay", "States": {"Pay": task}}})
+
+    def serve(env, part, pay):
+        env.function(part, "pay", lambda event, context: pay(event["id"]))
+
+    def begin(env, part, id):
+        env.client(part).start_execution(stateMachineArn="m", name=id, input=f'{{"id": "{id}"}}')
+
+    return orchestrated(engine, serve, begin)
+
+
+def conductor():
+    task = {"name": "pay", "taskReferenceName": "pay", "inputParameters": {"id": "o1"}}
+    engine = Conductor("conductor", workflows=[{"name": "order", "tasks": [task]}])
+
+    def serve(env, part, pay):
+        env.task_worker(part, pay, name="pay")
+
+    def begin(env, part, id):
+        env.client(part).start_workflow_by_name("order", {})
+
+    return orchestrated(engine, serve, begin)
+
+
+def airflow():
+    engine = Airflow("airflow", dags=[AirflowDAG("d", tasks=[AirflowTask("pay")])])
+
+    def serve(env, part, pay):
+        env.tasks(part, {"d.pay": lambda dag_run: pay(dag_run.run_id)})
+
+    def begin(env, part, id):
+        env.client(part).trigger_dag_run("d", dag_run_id=id)
+
+    return orchestrated(engine, serve, begin)
+
+
+def temporal():
+    pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is not installed")
+    from temporalio import activity
+
+    from chaosharness import Temporal
+
+    def serve(env, part, pay):
+        named = activity.defn(name="pay")(pay)
+        env.worker(part, task_queue="q", activities=[named])
+
+    async def begin(env, part, id):
+        await env.client(part).start_workflow("Order", id, id=id, task_queue="q")
+
+    return orchestrated(Temporal("temporal"), serve, begin)
+
+
+@pytest.mark.parametrize("build", [saga, step_functions, conductor, airflow, temporal])
+def test_what_steps_and_tasks_do_is_read(build):
+    """An event of a step that nobody was seen to publish is a false alarm."""
+    graph = static_graph(build())
+    lines = graph.text().splitlines()
+    assert any("orders." in line and "does bank.charge → paid" in line for line in lines)
+    assert "nobody publishes paid" not in graph.text()

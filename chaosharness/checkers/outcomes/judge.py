@@ -71,7 +71,8 @@ def idempotent(
         ignore: What is not to be compared: stores, tables, columns (`seen`, or
             `orders.seen`), third parties, methods (`send`, or `mailer.send`), topics.
         optional: Effects and events that may be missing: third parties, methods, topics.
-        may_end: Words that a timer may write, each with its table: `("db.orders", "expired")`.
+        may_end: Words that a timer may write, each with its table: `("db.orders", "expired")`. Or
+            how a workflow may end though an effect stands: `("bank.charge", "workflow failed")`.
         item_id: Returns by what text (or texts) rows, effects and messages of a workload
             item are recognised; by default by the texts that no other item has.
         subject: Returns what an item is about: items of one subject keep their order. By

@@ -10,16 +10,22 @@ Where = tuple[int, str, str]
 """A workload item, a store, and its table or key."""
 
 
-def is_overwritten(calm: History, history: History, item: int) -> bool:
+def is_overwritten(
+    calm: History, history: History, item: int, places: frozenset[tuple[str, str]]
+) -> bool:
     """Say whether the same code wrote for an item as in the calm run, and another of it came last.
 
     A timer that decides is code that does nothing there; whoever only writes where nobody has
     decided yet does nothing if somebody has. Here all did as usual, in another order.
+
+    Args:
+        places: Stores and tables in which something is otherwise; no table for keys.
     """
     usual, mine = _writers(calm), _writers(history)
     return any(
         where[0] == item
         and where in usual
+        and not places.isdisjoint((where[1:], (where[1], "")))
         and {*operations} == {*usual[where]}
         and operations[-1] != usual[where][-1]
         for where, operations in mine.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
@@ -15,6 +16,12 @@ from chaosharness.checkers.outcomes.values import is_record, spelled
 
 OPTIONAL = "optional"
 """The kind of a question: may this effect be missing?"""
+
+STANDS = "stands"
+"""The kind of a question: may what was done stand, although its workflow has failed?"""
+
+ENDS_BADLY = re.compile(r"(workflow|execution|dag run) (failed|timed[ _]out|aborted)\b", re.I)
+"""What engines note of a workflow that ended as failed: whoever looks at their screens sees it."""
 
 
 def _spelled(entry: Entry) -> str:
@@ -125,7 +132,10 @@ class _Refused:
         self.rows = Leftovers(clean, out, item, refusals)
 
     def wrong(self) -> list[Difference]:
-        """Return what is wrong; the first that is."""
+        """Return what is wrong; the first that is. Else what is to be asked."""
+        return self._wrong() or [*self._stands_in_failed_workflow()]
+
+    def _wrong(self) -> list[Difference]:
         twice = [*self._elsewhere(), *self.rows.twice()]
         if twice:
             return twice
@@ -145,6 +155,24 @@ class _Refused:
             return found
         found = self._given_up() if self.nothing else self._taken_back() or self._given_up()
         return found or [*self._unsaid()]
+
+    def _stands_in_failed_workflow(self) -> Iterator[Difference]:
+        """Yield money or goods that stand where the workflow has failed, and said so: a question.
+
+        Nothing took them back, and not all is done that they were for. Somebody may see to it.
+        """
+        noted = self.out.noted.get(self.item, set()) - self.clean.calm.noted.get(self.item, set())
+        ends = sorted(one for one in noted if ENDS_BADLY.match(one))
+        options = self.clean.options
+        lacking = any(not options.is_optional(place) for place, _ in self.less)
+        if not ends or not lacking or self.more or self.undone or self.in_vain:
+            return
+        for entry in self.net & self.full:
+            place = spelled_place(entry[0])
+            if moves(entry) and (place, ends[0]) not in options.may_end:
+                yield Difference(
+                    STANDS, self.item, place, ends[0], _spelled(entry), source=entry[0][1]
+                )
 
     def _unsaid(self) -> Iterator[Difference]:
         """Yield a message that was refused and never sent, where all else goes on: a question.

@@ -19,7 +19,13 @@ from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelle
 from chaosharness.checkers.outcomes.outdated import is_overwritten
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import put_off, without
-from chaosharness.checkers.outcomes.sanity import OPTIONAL, forgotten, of_the_absent, of_the_refused
+from chaosharness.checkers.outcomes.sanity import (
+    OPTIONAL,
+    STANDS,
+    forgotten,
+    of_the_absent,
+    of_the_refused,
+)
 from chaosharness.checkers.outcomes.timers import (
     BESIDES,
     TIMER,
@@ -315,7 +321,7 @@ class Verdict:
             item
             for item in sorted(self.late_items)
             if self.seen.own.get(item) != self.clean.calm.own.get(item)
-            and not is_overwritten(self.clean.history, self.history, item)
+            and not self._is_overwritten(item)
         ]
         for gone in _subsets(items, SUBSETS_MAX // 2):
             if self._fits(self.clean.without(gone), gone, _in_words(gone, ())):
@@ -323,6 +329,12 @@ class Verdict:
                 self.asked = [] if found else self._hangs_on_time(gone)
                 return None if self.asked else found
         return None
+
+    def _is_overwritten(self, item: int) -> bool:
+        """Say whether what is otherwise with an item was written over by what came before."""
+        mine, usual = (out.own.get(item, Counter[Entry]()) for out in (self.seen, self.clean.calm))
+        places = frozenset(place[1:] for place, _ in (*(mine - usual), *(usual - mine)))
+        return is_overwritten(self.clean.history, self.history, item, places)
 
     def _hangs_on_time(self, items: Iterable[int]) -> list[Difference]:
         """Return what is to be asked of numbers of items that were handled once, and late."""
@@ -363,8 +375,7 @@ class Verdict:
         slowed, calm, seen = self.clean.slowed, self.clean.calm, self.seen
         for item in [*self.clean.everyone] if slowed else ():
             if seen.own.get(item) != calm.own.get(item) and (
-                is_overwritten(self.clean.history, self.history, item)
-                or is_undone_half(self.clean, self.seen, item)
+                self._is_overwritten(item) or is_undone_half(self.clean, self.seen, item)
             ):
                 return False
         if any(self._fits(out) for out in slowed):
@@ -657,4 +668,4 @@ def _refused_words(refusals: Iterable[Refusal]) -> str:
     return " and ".join(dict.fromkeys(one.operation.rpartition("/")[2] for one in refusals))
 
 
-QUESTIONS: Final = frozenset({LOGGED, MARK, OPTIONAL, TIMER})
+QUESTIONS: Final = frozenset({LOGGED, MARK, OPTIONAL, STANDS, TIMER})

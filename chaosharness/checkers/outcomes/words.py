@@ -11,6 +11,7 @@ from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK
 from chaosharness.checkers.outcomes.outcome import REMEMBERED
+from chaosharness.checkers.outcomes.sanity import STANDS
 from chaosharness.checkers.outcomes.timers import TIMER
 from chaosharness.checkers.outcomes.verdict import QUESTIONS
 from chaosharness.checkers.payload import ids_in
@@ -201,6 +202,11 @@ def _question(one: Difference, whose: str) -> str:
         return (
             f"{whose} ends with {one.what!r} in {one.place}, which no run without faults says: is "
             f"a timer meant to decide? If so: may_end=[({one.place!r}, {one.what!r})]"
+        )
+    if one.kind == STANDS:
+        return (
+            f"{whose} ends as {one.what!r}, and {one.instead} stands: may it, as somebody sees to "
+            f"it? If so: may_end=[({one.place!r}, {one.what!r})]"
         )
     if one.kind == LOGGED:
         return (

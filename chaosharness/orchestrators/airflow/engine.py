@@ -111,6 +111,19 @@ class Airflow:
         """Return its DAGs, in each version."""
         return (*self.by_id.values(), *self.before.values())
 
+    def functions(self, callables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what tasks run, by task id: what the worker says, else what the DAG has."""
+        found = {
+            task.task_id: task.run
+            for dag in self.by_id.values()
+            for task in dag.tasks
+            if task.run is not None
+        }
+        for name, run in callables.items():
+            dag, _, rest = name.partition(".")
+            found[rest if dag in self.by_id and rest else name] = run
+        return {name: getattr(run, "python_callable", run) for name, run in found.items()}
+
     def open(self, world: World) -> "OpenAirflow":
         """Return it, with no DAG runs, for one run of the system."""
         return OpenAirflow(self, world)

@@ -218,8 +218,8 @@ class OpenConductor:
         threads: int | None,
         domain: str | None,
         colour_of: Callable[[Callable[..., Any]], Any],
-    ) -> None:
-        """Have an incarnation poll for tasks of a name, as long as it lives."""
+    ) -> str:
+        """Have an incarnation poll for tasks of a name, as long as it lives; return the name."""
         import inspect
 
         said = registered(handler)
@@ -242,6 +242,7 @@ class OpenConductor:
 
         incarnation.on_death.append(gone)
         self.world.after(0, lambda _: self.go_on())
+        return named
 
     def _is_polled(self, queue: str) -> bool:
         """Whether a worker has polled a queue within the last seconds (C20)."""

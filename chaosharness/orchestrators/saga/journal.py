@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.errors import RefusedValue
+from chaosharness.errors import InvalidDefinition, RefusedValue
+from chaosharness.kernel.places import asked_at
 from chaosharness.orchestrators.saga.errors import Fenced
 from chaosharness.orchestrators.saga.records import Command, Record, Reply, as_json
 
@@ -41,6 +42,12 @@ CREATE TABLE saga_inbox (id INTEGER PRIMARY KEY, saga TEXT NOT NULL, reply TEXT 
 """What a database needs for it."""
 
 TABLES: Final = ("saga_executions", "saga_journal", "saga_outbox", "saga_inbox")
+
+SHARED: Final = (
+    "an Orchestrator begins a transaction{}, and one is open on its connection: another consumer, "
+    "loop or call is amid its own. Make an Orchestrator, with a connection of its own, for each of "
+    "them (where calls are served, in the function that is served)"
+)
 
 
 @attrs.frozen
@@ -87,7 +94,14 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, one writer at a time."""
+        """All or nothing, one writer at a time.
+
+        Raises:
+            InvalidDefinition: A transaction is open: two work with one connection at once. What
+                one of them wrote would be taken back with what the other did.
+        """
+        if self.db.in_transaction:
+            raise InvalidDefinition(SHARED.format(asked_at()))
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
             yield

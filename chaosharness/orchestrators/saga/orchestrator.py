@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from chaosharness.errors import ChaosharnessError, InvalidDefinition, RefusedValue
+from chaosharness.handlers.colours import made_at
 from chaosharness.kernel import allowed
 from chaosharness.kernel.places import asked_at
 from chaosharness.machines.machine import Refusal
@@ -304,7 +305,8 @@ class Orchestrator:
         db.execute("SAVEPOINT step")
         try:
             value = self.local[command.action](db, command)
-            _check_json(value, f"what {command.action!r} returned")
+            done_by = made_at(self.local[command.action])
+            _check_json(value, f"what {command.action!r} returned{done_by}")
             reply = command.reply("done", value)
         except self.refusals as error:
             db.execute("ROLLBACK TO step")
@@ -360,7 +362,7 @@ class Orchestrator:
             if isinstance(error, TypeError):
                 self._see_that_it_fits(command.action)
             return command.reply("unknown", why=_words(error))
-        _check_json(value, f"what {command.action!r} returned")
+        _check_json(value, f"what {command.action!r} returned{made_at(self.calls[command.action])}")
         return command.reply("done", value)
 
 

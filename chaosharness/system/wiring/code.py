@@ -19,6 +19,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from chaosharness.handlers.own_code import is_own
+from chaosharness.orchestrators.saga.orchestrator import Orchestrator
 from chaosharness.system.wires import Deed, Port
 
 DEPTH_MAX: Final = 16
@@ -68,7 +69,10 @@ class Reader:
             if not isinstance(call, FunctionType):
                 return
             given, function = [[function], *given], call
-        if depth > DEPTH_MAX or not is_own(function.__globals__):
+        if depth > DEPTH_MAX:
+            return
+        if not is_own(function.__globals__):
+            self._read_steps(given, depth)
             return
         key = (function.__code__, tuple(tuple(map(_identity, one)) for one in given))
         body = _body_of(function.__code__)
@@ -78,6 +82,14 @@ class Reader:
         names = _names(function, body, given)
         local = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
         Reading(self, names, frozenset(names.keys() - local), depth).walk(body)
+
+    def _read_steps(self, given: Sequence[Values], depth: int) -> None:
+        """Read what the steps of a saga do, where its orchestrator is what goes on."""
+        made = given[0][0] if given and given[0] else None
+        sagas = getattr(made, "_sagas", made)  # of an AsyncOrchestrator
+        if isinstance(sagas, Orchestrator):
+            for does in (*sagas.calls.values(), *sagas.local.values(), sagas.send):
+                self.read(does, (), depth + 1)
 
 
 class Reading(ast.NodeVisitor):

@@ -29,7 +29,8 @@ def static_graph(system: System) -> EventGraph:
         Python's own rules for names; `chaosharness.system.wiring.code`.
 
     Not modelled:
-        Temporal workers, web applications, Airflow tasks; sorts of event within one topic.
+        Code of workflows beside their activities, web applications, callbacks of Airflow; sorts of
+        event within one topic.
     """
     twin = copy(system)
     wires: list[Wire] = []

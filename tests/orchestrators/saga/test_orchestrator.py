@@ -272,3 +272,15 @@ def test_code_that_awaits_something_else_is_told(house: House) -> None:
 
     with pytest.raises(InvalidDefinition, match="it awaited 'something'"):
         house.orchestrator(Saga("order", order), send=id).start("o1")
+
+
+def test_two_that_work_with_one_connection_at_once_are_told(house: House) -> None:
+    """What one wrote would be taken back with what the other did, and the journal be torn."""
+    shared = house.orchestrator(ORDER)
+    with shared.journal.transaction():  # amid which somebody else comes
+        with pytest.raises(InvalidDefinition, match=r"(?s)test_orchestrator.py:\d+.*of its own"):
+            shared.start("o1", {})
+        assert shared.journal.db.in_transaction  # and nothing of the first is taken back
+    shared.start("o1", {})
+    house.orchestrator(ORDER).start("o2", {})
+    assert [house.status(id) for id in ("o1", "o2")] == ["completed", "completed"]
