@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from itertools import compress, repeat
 from operator import is_
+from typing import Final
 
 import attrs
 
@@ -17,6 +18,10 @@ from chaosharness.search.sites import Catalogue
 
 Spot = tuple[str, int, str, int]
 """An operation, the workload item, the whole name of the message in hand, and the attempt."""
+
+
+REMEMBERED: Final = 64
+"""Faults whose number is remembered: one is asked for a few times, when a run with it is known."""
 
 
 @attrs.define(eq=False)
@@ -63,6 +68,8 @@ class Numbers:
         if found is None:
             found = self._looked_up(fault)
             if found is not None:
+                if len(self._of) >= REMEMBERED:
+                    self._of.clear()
                 self._of[fault] = found
         return found
 

@@ -11,8 +11,8 @@ from chaosharness import (
     NATS,
     SNS,
     SQS,
-    Crash,
     Duplicate,
+    FailedCommit,
     Kafka,
     LostReply,
     LostRequest,
@@ -238,7 +238,7 @@ def test_a_board_that_takes_the_last_word_needs_fifo_and_one_with_numbers_does_n
     assert needed(weak, naive) == "needed"
     assert sentence(weak, naive) == "fails on SQS standard, holds on FIFO"
     [found] = weak.campaign.counterexamples
-    assert [type(one) for one in found.schedule] == [Crash]
+    assert [type(one) for one in found.schedule] == [FailedCommit]
     right, weak = guarantees(board())
     assert needed(weak, right) == "not needed"
 

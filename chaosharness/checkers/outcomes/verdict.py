@@ -140,8 +140,11 @@ class Verdict:
         """The items that came late, or whose rows say what was decided meanwhile."""
         found = late_items(self.clean, self.faults)
         if not found and missed_late(self.clean, self.history, self.faults):
-            return frozenset(filter(self._is_out, self.clean.everyone))
+            return frozenset(filter(self._says_something_new, self.clean.everyone))
         return found
+
+    def _says_something_new(self, item: int) -> bool:
+        return bool(self.seen.words(item) - self.clean.calm.words(item))
 
     @cached_property
     def put_off(self) -> frozenset[int]:
