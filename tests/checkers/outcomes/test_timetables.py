@@ -194,9 +194,11 @@ def test_a_month_that_is_not_paid_and_says_that_all_is_well_is_told(how: str) ->
     assert "effect lost: bank.charge" in found(monthly(Shrugs, how=how))
 
 
+@pytest.mark.slow
 def test_a_month_that_pays_back_is_right() -> None:
     assert not [one for one in found(monthly(PaysOrPaysBack)) if "bank" in one]
 
 
+@pytest.mark.slow
 def test_workflows_that_no_timetable_begins_are_no_runs_of_one() -> None:
     assert "effect lost: bank.charge" in found(monthly(Three, how="by hand"))
