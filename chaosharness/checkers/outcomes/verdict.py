@@ -147,6 +147,11 @@ class Verdict:
         return bool(self.seen.words(item) - self.clean.calm.words(item))
 
     @cached_property
+    def overwritten(self) -> frozenset[int]:
+        """The items of which something was written over by what came before."""
+        return frozenset(filter(self._is_overwritten, self.clean.everyone))
+
+    @cached_property
     def put_off(self) -> frozenset[int]:
         """The messages that a service put off, to be tried again by itself."""
         return put_off(self.history, self.clean.calm)
@@ -168,6 +173,7 @@ class Verdict:
             self.client,
             self.left_early,
             self.late_items,
+            self.overwritten,
             stale(self.history),
             self.put_off,
         )
@@ -324,7 +330,7 @@ class Verdict:
             item
             for item in sorted(self.late_items)
             if self.seen.own.get(item) != self.clean.calm.own.get(item)
-            and not self._is_overwritten(item)
+            and item not in self.overwritten
         ]
         for gone in _subsets(items, SUBSETS_MAX // 2):
             if self._fits(self.clean.without(gone), gone, _in_words(gone, ())):
@@ -337,7 +343,7 @@ class Verdict:
         """Say whether what is otherwise with an item was written over by what came before."""
         mine, usual = (out.own.get(item, Counter[Entry]()) for out in (self.seen, self.clean.calm))
         places = frozenset(place[1:] for place, _ in (*(mine - usual), *(usual - mine)))
-        return is_overwritten(self.clean.history, self.history, item, places)
+        return bool(places) and is_overwritten(self.clean.history, self.history, item, places)
 
     def _hangs_on_time(self, items: Iterable[int]) -> list[Difference]:
         """Return what is to be asked of numbers of items that were handled once, and late."""
@@ -378,7 +384,7 @@ class Verdict:
         slowed, calm, seen = self.clean.slowed, self.clean.calm, self.seen
         for item in [*self.clean.everyone] if slowed else ():
             if seen.own.get(item) != calm.own.get(item) and (
-                self._is_overwritten(item) or is_undone_half(self.clean, self.seen, item)
+                item in self.overwritten or is_undone_half(self.clean, self.seen, item)
             ):
                 return False
         if any(self._fits(out) for out in slowed):
