@@ -82,6 +82,10 @@ class Stage:
             for state in world.states.values():
                 if hasattr(state, "begin_at"):
                     state.begin_at(plan.first_offset)
+        if plan.first_number:
+            for state in world.states.values():
+                if hasattr(state, "number_after"):
+                    state.number_after(plan.first_number)
 
     def play(self, entry: Callable[..., Any], items: tuple[Any, ...]) -> Ending:
         """Run to the end."""

@@ -532,7 +532,16 @@ class System:
             run = self._made(self._entry, workload, Schedule(plan.faults()), budget, plan)
         most_ms = self.budget.chaos_ms  # trouble ends by then
         longest_ms = max((one for one in run.durations if one < most_ms), default=0)
-        return CleanRun(run.history, run.surfaces, run.reached, run.reads_clock, longest_ms)
+        return CleanRun(
+            run.history,
+            run.surfaces,
+            run.reached,
+            reads_clock=run.reads_clock,
+            deals_numbers=any(
+                getattr(one, "deals_numbers", False) for one in self.resources.values()
+            ),
+            longest_ms=longest_ms,
+        )
 
 
 def _contents(workload: tuple[Any, ...]) -> str:

@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Final
 
 import attrs
 
+from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
 from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_values
+from chaosharness.checkers.outcomes.sanity import STANDS
+from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.values import is_number, spelled
 from chaosharness.checkers.reading import read
 
 AT_ONCE = "more at once"
 """What a difference that only shows when items come at once has for its `instead`."""
+
+HOLDING: Final = frozenset(
+    (
+        *("allocate", "authorise", "authorize", "block", "book", "capture", "charge", "debit"),
+        *("hold", "lock", "reserve"),
+    )
+)
+"""Words in the names of methods that take something for a while, until it is given back."""
 
 BY_TIMING = "by timing"
 """Likewise, for one that other latencies show."""
@@ -54,7 +66,7 @@ def wrong(clean: Clean, composition: Composition) -> list[Difference]:
     told = {one.place for one in found if one.kind == "lost update"}
     found += [one for one in _more_at_once(composition) if one.place not in told]
     found += clean.dealt.shared(clean.history)
-    return found or _by_timing(clean, composition)
+    return found or _by_timing(clean, composition) or [*_held(clean)]
 
 
 def _twice(clean: Clean) -> Iterator[Difference]:
@@ -95,6 +107,30 @@ def _half(clean: Clean) -> Iterator[Difference]:
             if entity == item and nothing and alike and not untold:
                 yield _stands_half(item, net, clean.calm, gone)
                 break
+
+
+def _held(clean: Clean) -> Iterator[Difference]:
+    """Yield what is held for an item that says it was given up, where others say they were not.
+
+    A question: a room that stays booked for a trip that has failed may be meant.
+    """
+    ends = {item: _given_up(clean, item) for item in clean.everyone}
+    well = [item for item, word in ends.items() if not word]
+    usual = {one[0] for item in well for one in clean.ledgers.net(clean.calm, item)}
+    for item, word in ends.items():
+        for entry in clean.ledgers.net(clean.calm, item) if word else ():
+            place = spelled_place(entry[0])
+            holds = not words_in(entry[0][2]).isdisjoint(HOLDING)
+            if holds and entry[0] in usual and (place, word) not in clean.options.may_end:
+                yield Difference(
+                    STANDS, item, place, word, f"{place}{spelled(entry[1])}", source=entry[0][1]
+                )
+
+
+def _given_up(clean: Clean, item: int) -> str:
+    """Return in which word an item says that it was given up."""
+    words = sorted(text for _, text in clean.calm.words(item) if words_in(text) & GIVEN_UP)
+    return words[0] if words else ""
 
 
 def _topics(out: Outcome, item: int) -> frozenset[Place]:

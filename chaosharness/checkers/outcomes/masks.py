@@ -35,6 +35,9 @@ NUMBER: Final = re.compile(r"(?<![\w.])[0-9]{1,9}(?![\w.])")
 AMOUNTS: Final = frozenset({"total", "sum", "balance", "amount", "cents", "price", "tally"})
 """Words in the name of what adds up: how many messages a log had held is no measure of it."""
 
+FIRST_NUMBER: Final = 1_013
+"""How many numbers were dealt out before instead: no sum comes out so by chance."""
+
 FIRST_OFFSET: Final = 1_009
 """Where logs begin instead: at a number that is nothing else."""
 
@@ -140,13 +143,19 @@ def _moved(reader: Reader, family: Family, usual: Columns, plan: Plan) -> _Moved
 
 
 def _by_offset(reader: Reader, family: Family, usual: Columns) -> None:
-    """Places in a log: what was sent twice, or dropped before, moves them as well."""
+    """Places in a log, and numbers that databases deal out; and what points at them.
+
+    What was sent twice, or dropped before, moves a place; a repeat may use a number up. How far
+    a table was read, or which of its rows is the last, is such a number too.
+    """
     raw = family.calm().history.raw
     published = family.calm().history.places_of("publish")
     offsets = [(raw[at][7] or {}).get("offset") for at in published]
     last = max((one for one in offsets if one is not None), default=-1)
-    if any(_may_be_place(value, last) for column in usual.values() for _, value in column):
-        moved = _moved(reader, family, usual, Plan(first_offset=FIRST_OFFSET))
+    deals = family.calm().deals_numbers
+    if deals or any(_may_be_place(value, last) for col in usual.values() for _, value in col):
+        plan = Plan(first_offset=FIRST_OFFSET, first_number=FIRST_NUMBER if deals else 0)
+        moved = _moved(reader, family, usual, plan)
         reader.masked.update(where for where in moved.wholly if not _is_amount(where))
         reader.partly = moved.partly
 

@@ -88,6 +88,7 @@ class Plan:
         refused: What is refused for good.
         slow: Deliveries that come late, each time: `(operation, item)`.
         first_offset: Where logs begin: what was there before is gone, and was handled.
+        first_number: How many numbers databases have dealt out before.
         again: Whether it is the same run once more, to see that it is the same.
     """
 
@@ -105,6 +106,7 @@ class Plan:
     refused: tuple[Refusal, ...] = ()
     slow: tuple[tuple[str, int], ...] = ()
     first_offset: int = 0
+    first_number: int = 0
     again: bool = False
 
     def arrivals(self, count: int, gap_ms: int) -> list[tuple[int, int]]:
@@ -154,6 +156,7 @@ class Plan:
             f"with calls that take {self.latency} times as long" if self.latency != 1 else "",
             f"with {slow} coming late" if slow else "",
             f"with logs that begin at {self.first_offset}" if self.first_offset else "",
+            f"with {self.first_number} numbers dealt out before" if self.first_number else "",
             f"with {refused} refused for good" if refused else "",
         ]
         return ", ".join(filter(None, words)) or "as it is given"
@@ -171,6 +174,7 @@ class CleanRun:
         surfaces: Which faults may strike at each operation that was reached.
         reached: How often each `(operation, entity)` was reached.
         reads_clock: Whether the code asked what time it is.
+        deals_numbers: Whether a database of the system deals numbers out.
         longest_ms: The longest duration of the system that trouble may outlast.
     """
 
@@ -178,6 +182,7 @@ class CleanRun:
     surfaces: Mapping[str, Surface] = attrs.field(factory=dict, repr=False)
     reached: Mapping[tuple[str, int], int] = attrs.field(factory=dict, repr=False)
     reads_clock: bool = False
+    deals_numbers: bool = False
     longest_ms: int = 0
 
 

@@ -224,9 +224,10 @@ class Aside:
 def put_aside(clean: Clean, seen: Outcome, history: History) -> list[Aside]:
     """Return the messages that were put aside beyond those of the calm run.
 
-    One that was sent twice, and is put aside each time it is sent without faults, is none.
+    One that was sent twice, and is put aside each time it is sent without faults, is none. What
+    was put aside in trouble excuses what comes behind it for the same item, and may need it.
     """
-    found = []
+    found: list[Aside] = []
     for item, dead in seen.dead.items():
         usual = clean.calm.dead.get(item, ())
         if len(dead) <= len(usual):
@@ -237,7 +238,8 @@ def put_aside(clean: Clean, seen: Outcome, history: History) -> list[Aside]:
         for index, message in beyond[len(expected) :]:
             sent = history[message].data
             topic = f"{sent.get('broker')}.{sent.get('topic')}"
-            excused = in_trouble(clean, history, index, message)
+            after = any(one.item == item and one.excused and one.event < index for one in found)
+            excused = after or in_trouble(clean, history, index, message)
             found.append(Aside(item, index, message, topic, excused))
     return found
 

@@ -24,6 +24,7 @@ Not modelled:
 
 from __future__ import annotations
 
+import re
 import weakref
 from typing import Any, Final
 
@@ -43,6 +44,8 @@ from chaosharness.stores.repeats import Repeats, in_one_order
 LIBRARIES: Final = ("psycopg", "asyncpg", "sqlalchemy", "django.db")
 STATEMENTS_MAX: Final = 4_096
 DEADLOCK_MS: Final = 1_000
+
+_SEQUENCE: Final = re.compile(r"\b(?:(?:big|small)?serial|identity|sequence)\b", re.IGNORECASE)
 """`deadlock_timeout`, by default."""
 
 
@@ -86,6 +89,11 @@ class PostgreSQL:
     def speaks(self) -> tuple[str, ...]:
         """The libraries whose calls it is met by."""
         return LIBRARIES
+
+    @property
+    def deals_numbers(self) -> bool:
+        """Whether the schema has a sequence."""
+        return _SEQUENCE.search(self.schema) is not None
 
     def prepare(self) -> None:
         """Have a database on the server, before a run begins.
@@ -132,7 +140,7 @@ class OpenPostgreSQL(OpenStore):
         self.sessions: list[Session] = []
         self.waiting: list[Session] = []
         self.listening: list[Session] = []
-        self.defined = False
+        self.defined = self.numbered = False
         self.repeats = Repeats(lambda: in_one_order(self.final()))
         self._statements = statements
         world.know_duration(DEADLOCK_MS)
@@ -170,6 +178,14 @@ class OpenPostgreSQL(OpenStore):
         made = Session(self, incarnation, self.database.connect())
         self.sessions.append(made)
         return made
+
+    def number_after(self, dealt: int) -> None:
+        """Go on as if each sequence had dealt out so many numbers before.
+
+        Not modelled: sequences that services make themselves.
+        """
+        self.database.number_after(dealt)
+        self.numbered = True
 
     # ---- locks
 
@@ -241,5 +257,5 @@ class OpenPostgreSQL(OpenStore):
         self.sessions.clear()
         self.waiting.clear()
         self.kept.clear()
-        if used:
+        if used or self.numbered:
             self.database.reset(anew=self.defined)

@@ -316,6 +316,14 @@ class Database:
         else:
             backend.pgconn.finish()
 
+    def number_after(self, dealt: int) -> None:
+        """Have each sequence go on as if it had dealt out so many numbers more."""
+        for name, last in self.monitor.ask(
+            "SELECT quote_ident(schemaname) || '.' || quote_ident(sequencename), "
+            "coalesce(last_value, start_value) FROM pg_sequences"
+        ):
+            self.monitor.ask(f"SELECT setval('{name}', {int(last or 0) + dealt})")
+
     def reset(self, *, anew: bool) -> None:
         """Put everything back: rows, sequences, and where rows lie.
 

@@ -105,6 +105,11 @@ class SQLite:
         """The libraries whose calls it is met by."""
         return () if self.url is None else LIBRARIES
 
+    @property
+    def deals_numbers(self) -> bool:
+        """Whether the schema has a table in which a number is never dealt out twice."""
+        return "AUTOINCREMENT" in self.schema.upper()
+
     def open(self, world: World) -> OpenSQLite:
         """Return this database, as the schema left it, for one run."""
         return OpenSQLite(self, self._shelf, world)
@@ -328,6 +333,23 @@ class OpenSQLite(SharedStore):
         """The database of this run."""
         assert self._database is not None
         return self._database
+
+    def number_after(self, dealt: int) -> None:
+        """Go on as if so many numbers had been dealt out before, in each AUTOINCREMENT table.
+
+        Not modelled: tables that services make themselves.
+        """
+        ask = self.database.keeper.execute
+        for (name,) in ask(
+            "SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"
+        ).fetchall():
+            ask(
+                "INSERT INTO sqlite_sequence (name, seq) SELECT ?, 0 WHERE NOT EXISTS "
+                "(SELECT 1 FROM sqlite_sequence WHERE name = ?)",
+                (name, name),
+            )
+            ask("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = ?", (dealt, name))
+            self.changed = True
 
     def connect(self, incarnation: Incarnation, detect_types: int | None = None) -> Connection:
         """Return a new connection of an incarnation.

@@ -1,0 +1,120 @@
+"""What stays held for what was given up without faults; what is put aside behind its like."""
+
+import pytest
+
+from chaosharness import (
+    External,
+    Kafka,
+    Schedule,
+    Site,
+    SQLite,
+    StoreOutage,
+    System,
+    explore,
+    idempotent,
+)
+
+
+class Rooms:
+    """Holds rooms, as long as there are some."""
+
+    def __init__(self, free):
+        self.free = free
+        self.held = {}
+
+    def hold(self, trip):
+        if trip in self.held or not self.free:
+            return External.unchanged(self.held.get(trip, False))
+        self.free -= 1
+        self.held[trip] = True
+        return True
+
+    def release(self, trip):
+        if not self.held.get(trip):
+            return External.unchanged(None)
+        self.free += 1
+        self.held[trip] = False
+        return None
+
+
+def trips(*, releases: bool) -> System:
+    """Hold a seat and a bed; where there is no bed, give the seat back, or forget to."""
+    system = System("trips")
+    bus = system.add(Kafka("bus", topics={"trips": 1}))
+    store = system.add(SQLite("db", "CREATE TABLE trips (id TEXT PRIMARY KEY, state TEXT)"))
+    flight = system.add(External("flight", lambda: Rooms(2)))
+    hotel = system.add(External("hotel", lambda: Rooms(1)))
+
+    @system.service("trips")
+    def build(env):
+        db, seats, beds = env.connect(store), env.client(flight), env.client(hotel)
+
+        def on_trip(trip):
+            known = "SELECT 1 FROM trips WHERE id = ?"
+            if db.execute(known, (trip["id"],)).fetchone():
+                return
+            state = "booked" if seats.hold(trip["id"]) and beds.hold(trip["id"]) else "failed"
+            if state == "failed" and releases:
+                seats.release(trip["id"])
+            with db:
+                db.execute("INSERT INTO trips VALUES (?, ?)", (trip["id"], state))
+
+        env.consume(bus, "trips", on_trip, on_error="dead-letter", retries_max=20)
+
+    @system.entry(examples=[{"id": "t1"}, {"id": "t2"}])
+    def travel(env, trip):
+        env.publisher(bus)("trips", trip, key=trip["id"])
+
+    return system
+
+
+@pytest.mark.parametrize("releases", [True, False], ids=["given back", "kept"])
+def test_of_what_stays_held_for_what_has_failed_without_faults_it_is_asked(releases):
+    campaign = explore(trips(releases=releases), faults_max=1, runs_max=40)
+    assert not campaign.counterexamples
+    asked = [(one.kind, one.place) for one in campaign.questions]
+    assert asked == ([] if releases else [("stands", "flight.hold")])
+
+
+STEPS = ["placed", "paid", "shipped"]
+
+
+def steps() -> System:
+    """An order goes from state to state; whoever comes too early is tried again."""
+    system = System("steps")
+    bus = system.add(Kafka("bus", topics={"steps": 1}))
+    store = system.add(SQLite("db", "CREATE TABLE orders (id TEXT PRIMARY KEY, state TEXT)"))
+
+    @system.service("orders")
+    def build(env):
+        db = env.connect(store)
+
+        def on_step(step):
+            to = STEPS[step["to"]]
+            with db:
+                if step["to"] == 0:
+                    db.execute("INSERT OR IGNORE INTO orders VALUES (?, ?)", (step["id"], to))
+                else:
+                    move = "UPDATE orders SET state = ? WHERE id = ? AND state = ?"
+                    db.execute(move, (to, step["id"], STEPS[step["to"] - 1]))
+                now = "SELECT state FROM orders WHERE id = ?"
+                found = db.execute(now, (step["id"],)).fetchone()
+            if found is None or STEPS.index(found[0]) < step["to"]:
+                raise RuntimeError(f"too early to be {to}")
+
+        env.consume(bus, "steps", on_step, on_error="dead-letter", retries_max=5)
+
+    @system.entry(examples=["o1"])
+    def order(env, one):
+        for to in range(3):
+            env.publisher(bus)("steps", {"id": one, "to": to}, key=one)
+
+    return system
+
+
+def test_what_is_put_aside_in_trouble_excuses_what_comes_behind_it():
+    """The first step is put aside by an outage, and the others, handled after it, are too early."""
+    outage = StoreOutage(Site("orders.on_step/db.insert orders"), lasting=20_000)
+    run = steps().run(None, Schedule([outage]))
+    assert len([*run.history.of("dead")]) == 3
+    assert [*idempotent().findings(run.evidence())] == []
