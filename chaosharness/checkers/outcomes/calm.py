@@ -116,7 +116,7 @@ def _held(clean: Clean) -> Iterator[Difference]:
     """
     ends = {item: _given_up(clean, item) for item in clean.everyone}
     well = [item for item, word in ends.items() if not word]
-    usual = {one[0] for item in well for one in clean.ledgers.net(clean.calm, item)}
+    usual = {place for item in well for place, _, _ in clean.calm.ledger.get(item, ())}
     for item, word in ends.items():
         for entry in clean.ledgers.net(clean.calm, item) if word else ():
             place = spelled_place(entry[0])

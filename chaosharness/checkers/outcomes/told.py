@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
+from chaosharness.checkers.outcomes.early import came_too_early
 from chaosharness.checkers.outcomes.escapes import Escapes
 from chaosharness.checkers.outcomes.outcome import Outcome
 from chaosharness.checkers.outcomes.plan import Plan, Refusal
@@ -239,7 +240,8 @@ def put_aside(clean: Clean, seen: Outcome, history: History) -> list[Aside]:
             sent = history[message].data
             topic = f"{sent.get('broker')}.{sent.get('topic')}"
             after = any(one.item == item and one.excused and one.event < index for one in found)
-            excused = after or in_trouble(clean, history, index, message)
+            early = came_too_early(clean.history, history, item, index, message)
+            excused = after or early or in_trouble(clean, history, index, message)
             found.append(Aside(item, index, message, topic, excused))
     return found
 
