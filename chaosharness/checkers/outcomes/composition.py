@@ -35,6 +35,9 @@ NOTHING: Final[Signature] = (frozenset(), frozenset(), frozenset())
 ROUNDS: Final = 4
 NO_LIMIT: Final = 10**9
 
+ROW: Final = "a row"
+"""What is counted beside the numbers of a row: that it is there, with these texts."""
+
 
 @attrs.frozen
 class Excess:
@@ -289,7 +292,8 @@ class Composition:
 
 
 def cells(out: Outcome) -> Cells | None:
-    """Return the numbers in rows that all share; None where rows cannot be told apart."""
+    """Return the numbers in rows that all share, and which rows there are; None where rows cannot
+    be told apart."""
     found: Cells = {}
     for (place, row), times in out.shared.items():
         flat = [*masked_leaves(row)]
@@ -298,6 +302,7 @@ def cells(out: Outcome) -> Cells | None:
         if times > 1 or name in found:
             return None
         found[name] = {path: value for path, value in flat if is_number(value)}
+        found[name][ROW] = 1
     return found
 
 

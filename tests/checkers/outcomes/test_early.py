@@ -1,4 +1,4 @@
-"""A message that waits long enough for another that is late may be put aside; not one that is not."""
+"""Whoever waits long enough for a message that is late may put its own aside."""
 
 import pytest
 
