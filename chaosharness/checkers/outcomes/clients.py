@@ -8,13 +8,34 @@ infrastructure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from chaosharness.checkers.outcomes.clean import CLIENT
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.faults import Delay, Fault
 from chaosharness.kernel.history import Event, History
 
-__all__ = ["left_early"]
+ORDER: Final = "order"
+"""The kind of a question: may the order in which clients come decide?"""
+
+__all__ = ["ORDER", "arrived", "left_early"]
+
+
+def arrived(history: History, faults: Iterable[Fault], items: Iterable[int]) -> tuple[int, ...]:
+    """Return the items in the order in which their clients' requests got through, all of them.
+
+    Empty where no such request was late, or one never got through.
+    """
+    late = [one for one in faults if isinstance(one, Delay)]
+    if not any(one.site.operation.startswith(CLIENT) for one in late):
+        return ()
+    raw = history.raw
+    through = dict.fromkeys(
+        raw[at][4]
+        for at in history.places_of("publish", "call")
+        if raw[at][3].startswith(CLIENT) and raw[at][4]
+    )
+    return tuple(through) if through.keys() == {*items} else ()
 
 
 def left_early(

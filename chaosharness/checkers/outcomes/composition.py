@@ -297,12 +297,15 @@ def cells(out: Outcome) -> Cells | None:
     found: Cells = {}
     for (place, row), times in out.shared.items():
         flat = [*masked_leaves(row)]
-        rest = frozenset((path, repr(value)) for path, value in flat if not is_number(value))
+        texts = Counter((path, repr(value)) for path, value in flat if not is_number(value))
+        rest = frozenset(texts.items())
         name = (place, rest)
         if times > 1 or name in found:
             return None
-        found[name] = {path: value for path, value in flat if is_number(value)}
-        found[name][ROW] = 1
+        found[name] = {ROW: 1}
+        for path, value in flat:
+            if is_number(value):
+                found[name][path] = found[name].get(path, 0) + value
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
-from chaosharness.checkers.outcomes.clients import left_early
+from chaosharness.checkers.outcomes.clients import ORDER, arrived, left_early
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged_twice
@@ -223,7 +223,7 @@ class Verdict:
             found = self._composed()
             if found is not None:
                 return found + aside
-        return aside + (self.asked or self._unlike_any())
+        return aside + (self.asked or self._in_another_order() or self._unlike_any())
 
     def _unlike(
         self, out: Outcome | None, absent: frozenset[int] = frozenset(), words: str = ""
@@ -554,6 +554,28 @@ class Verdict:
             found += of_the_refused(self.clean, out, unit, refusals, self.client)
         return found
 
+    # ---- in the order in which they came
+
+    def _in_another_order(self) -> list[Difference] | None:
+        """Ask the clean run in which items of one subject come as they came here: a question.
+
+        Two requests of a client may overtake each other at the door, where nobody has promised to
+        keep their order yet.
+        """
+        order = arrived(self.history, self.faults, self.clean.everyone)
+        if not order:
+            return None
+        self.by_history = True
+        if order == tuple(self.clean.everyone) or order in self.clean.orders or self.free:
+            return None
+        if not self._fits(self.clean.without((), order)):
+            return None
+        first = self.first[0]
+        item = next(
+            item for item, place in zip(order, self.clean.everyone, strict=True) if item != place
+        )
+        return [Difference(ORDER, item, first.place, first.what, first.instead)]
+
     # ---- unlike any
 
     def _unlike_any(self) -> list[Difference]:
@@ -677,4 +699,4 @@ def _refused_words(refusals: Iterable[Refusal]) -> str:
     return " and ".join(dict.fromkeys(one.operation.rpartition("/")[2] for one in refusals))
 
 
-QUESTIONS: Final = frozenset({LOGGED, MARK, OPTIONAL, STANDS, TIMER})
+QUESTIONS: Final = frozenset({LOGGED, MARK, OPTIONAL, ORDER, STANDS, TIMER})

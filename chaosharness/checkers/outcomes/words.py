@@ -8,6 +8,7 @@ from typing import Any, Final
 from chaosharness.checkers.harm import rank
 from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING
 from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.clients import ORDER
 from chaosharness.checkers.outcomes.differences import Difference
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK
 from chaosharness.checkers.outcomes.outcome import REMEMBERED
@@ -207,6 +208,14 @@ def _question(one: Difference, whose: str) -> str:
         return (
             f"{whose} ends as {one.what!r}, and {one.instead} stands: may it, as somebody sees to "
             f"it? If so: may_end=[({one.place!r}, {one.what!r})]"
+        )
+    if one.kind == ORDER:
+        where = ".".join(one.place.split(".")[:2])
+        what = f"{where} has {one.what}" if one.what else f"{where} differs"
+        return (
+            f"{whose} came before another of its subject, whose request was late, and {what}: may "
+            "the order in which requests come decide? If so, each is a subject of its own: "
+            "idempotent(subject=lambda item: ...)"
         )
     if one.kind == LOGGED:
         return (
