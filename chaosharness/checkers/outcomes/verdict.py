@@ -10,10 +10,11 @@ from typing import Final
 
 import attrs
 
-from chaosharness.checkers.outcomes.clean import CLIENT, Clean
+from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.clients import ORDER, arrived, left_early
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.for_good import as_a_transaction, refusals_of
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged_twice
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.outdated import is_overwritten
@@ -49,25 +50,14 @@ from chaosharness.checkers.outcomes.told import (
     swallowed,
     told,
 )
+from chaosharness.checkers.outcomes.torn import torn_apart
 from chaosharness.checkers.replays import stale
-from chaosharness.faults import ErrorReply, FailedCommit, Fault, LostReply, LostRequest
+from chaosharness.faults import ErrorReply, Fault
 from chaosharness.kernel.history import History
 
-STATEMENTS: Final = ("read", "write")
-
 SUBSETS_MAX: Final = 16
-REFUSALS_MAX: Final = 10
-PAIRS_MAX: Final = 16
 FITS_MAX: Final = 4
 TOGETHER_MAX: Final = 12
-
-WAYS: Final[tuple[tuple[type[Fault], bool], ...]] = (
-    (ErrorReply, True),
-    (LostRequest, True),
-    (FailedCommit, True),
-    (LostReply, False),
-)
-"""How something is refused for good: by which fault, before it or after."""
 
 
 class Verdict:
@@ -197,7 +187,11 @@ class Verdict:
         aside = [self._aside(one) for one in self.asides if not one.excused]
         if not self.first and not self.asides:
             dealt = self.clean.dealt.shared(self.history)
-            return [*self._torn_apart(), *dealt, *self.clean.sums.broken(self.history)]
+            return [
+                *torn_apart(self.clean.calm, self.seen),
+                *dealt,
+                *self.clean.sums.broken(self.history),
+            ]
         old = [*self._put_back()]
         if old:
             return old + aside
@@ -306,7 +300,7 @@ class Verdict:
         if not self.seen.says(item) - self.clean.calm.says(item):
             return False
         self.by_history = True
-        nos = [self._as_a_transaction(no) for no in self.nos]
+        nos = [as_a_transaction(self.clean.history, no) for no in self.nos]
         return dropped(self.clean, self.history, item, nos)
 
     def _is_out(self, item: int) -> bool:
@@ -400,40 +394,10 @@ class Verdict:
 
     # ---- refused for good
 
-    def _ways(self, no: No) -> Iterator[Refusal]:
-        """Yield how what the code was told no about can be refused for good."""
-        no = self._as_a_transaction(no)
-        legal = self.clean.family.calm().surfaces.get(no.operation)
-        if legal is None or no.operation.startswith(CLIENT):
-            return
-        for kind, before in WAYS:
-            if kind in (legal.before if before else legal.after):
-                for first in dict.fromkeys((no.attempt, 1)):
-                    yield Refusal(no.operation, no.entity, first, kind)
-
-    def _as_a_transaction(self, no: No) -> No:
-        """Return what was refused if a statement was: for good, that is its transaction."""
-        raw = self.clean.history.raw
-        for at, (_, kind, actor, operation, entity, _, _, data) in enumerate(raw):
-            if kind in STATEMENTS and (operation, entity) == (no.operation, no.entity):
-                mine = ("commit", actor, entity, data.get("store"))
-                for later in raw[at:]:
-                    of = (later[1], later[2], later[4], (later[7] or {}).get("store"))
-                    if of == mine and later[3]:
-                        return attrs.evolve(no, operation=later[3], attempt=later[5])
-                return no
-        return no
-
     @cached_property
     def refusals(self) -> dict[int, list[tuple[Refusal, ...]]]:
         """What may be refused for good, for each item: one thing, or two."""
-        single: dict[int, list[Refusal]] = {}
-        for no in self.nos[:REFUSALS_MAX]:
-            single.setdefault(no.entity, []).extend(self._ways(no))
-        return {
-            entity: [(one,) for one in ways] + _pairs(ways)[:PAIRS_MAX]
-            for entity, ways in single.items()
-        }
+        return refusals_of(self.clean, self.nos)
 
     def _refused(self) -> list[Difference] | None:
         """Ask the clean runs in which what the code was told no about is refused for good."""
@@ -653,19 +617,6 @@ class Verdict:
         events = (one.message, one.event)
         return Difference("put aside", one.item, one.topic, "", events=events, source=source)
 
-    def _torn_apart(self) -> Iterator[Difference]:
-        """Yield generated values that are one in two places of the calm run, and two here."""
-        for item, places in self.clean.calm.drawn.items():
-            mine = self.seen.drawn.get(item, {})
-            for one, other in combinations(sorted(places, key=repr), 2):
-                usual = places[one] == places[other]
-                both = mine.get(one), mine.get(other)
-                if usual and both[0] and both[1] and not both[0] & both[1]:
-                    names = [
-                        f"{spelled_place(place)}.{'.'.join(path)}" for place, path in (one, other)
-                    ]
-                    yield Difference("torn apart", item, names[0], names[1], source=one[0][1])
-
 
 def _subsets(items: Iterable[int], most: int) -> list[frozenset[int]]:
     """Return the subsets of some items that are not empty, the largest first."""
@@ -676,14 +627,6 @@ def _subsets(items: Iterable[int], most: int) -> list[frozenset[int]]:
         for chosen in combinations(items, size)
     ]
     return found[:most]
-
-
-def _pairs(ways: list[Refusal]) -> list[tuple[Refusal, ...]]:
-    return [
-        (one, other)
-        for one, other in combinations(ways, 2)
-        if (one.operation, one.entity) != (other.operation, other.entity)
-    ]
 
 
 def _in_words(gone: frozenset[int], order: tuple[int, ...]) -> str:
