@@ -532,13 +532,23 @@ class Verdict:
         self.by_history = True
         if order == tuple(self.clean.everyone) or order in self.clean.orders or self.free:
             return None
-        if not self._fits(self.clean.without((), order)):
+        if self._is_old(order) or not self._fits(self.clean.without((), order)):
             return None
         first = self.first[0]
         item = next(
             item for item, place in zip(order, self.clean.everyone, strict=True) if item != place
         )
         return [Difference(ORDER, item, first.place, first.what, first.instead)]
+
+    def _is_old(self, order: tuple[int, ...]) -> bool:
+        """Say whether what stands is what an item that came late leaves alone: over newer ones."""
+        clean, calm = self.clean, self.clean.calm
+        late = {item for item, place in zip(order, clean.everyone, strict=True) if item < place}
+        alone = clean.without(frozenset(clean.everyone) - late)
+        if alone is None:
+            return True
+        rows = [*_rows_of(self.seen) - _rows_of(calm)]
+        return any(row in _rows_of(alone) for row in rows)
 
     # ---- unlike any
 
@@ -616,6 +626,11 @@ class Verdict:
         source = one.topic.partition(".")[0]
         events = (one.message, one.event)
         return Difference("put aside", one.item, one.topic, "", events=events, source=source)
+
+
+def _rows_of(out: Outcome) -> Counter[Entry]:
+    """Return all rows of an outcome, whoever owns them."""
+    return sum(out.own.values(), out.shared)
 
 
 def _subsets(items: Iterable[int], most: int) -> list[frozenset[int]]:
