@@ -261,7 +261,7 @@ class Reader:
         """
         raw = history.raw
         for index in history.places_of("effect", "publish"):
-            _, kind, actor, _, entity, _, _, data = raw[index]
+            _, kind, actor, _, entity, _, cause, data = raw[index]
             if kind == "effect" and "method" in data:
                 method = str(data.get("method"))
                 place: Place = ("ledger", actor.partition("/")[0], method)
@@ -271,6 +271,8 @@ class Reader:
                 if not self.options.ignores(place):
                     yield place, what, entity, index
             elif kind == "publish" and "instead_of" not in data:
+                if cause >= 0 and raw[cause][1] == "dead":
+                    continue
                 value = data.get("value")
                 # a queue for the answers of one connection has another name in each run
                 name = STAR if data.get("made_up") else LOOKS.sub(STAR, str(data.get("topic")))

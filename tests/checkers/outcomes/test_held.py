@@ -5,6 +5,8 @@ import pytest
 from chaosharness import (
     External,
     Kafka,
+    LostRequest,
+    Pause,
     Schedule,
     Site,
     SQLite,
@@ -117,4 +119,38 @@ def test_what_is_put_aside_in_trouble_excuses_what_comes_behind_it():
     outage = StoreOutage(Site("orders.on_step/db.insert orders"), lasting=20_000)
     run = steps().run(None, Schedule([outage]))
     assert len([*run.history.of("dead")]) == 3
+    assert [*idempotent().findings(run.evidence())] == []
+
+
+def unread() -> System:
+    """Count once for each who is addressed; two replicas with one database."""
+    system = System("unread")
+    bus = system.add(Kafka("bus", topics={"chat": 2}))
+    store = system.add(SQLite("db", "CREATE TABLE chat (id TEXT, who TEXT, PRIMARY KEY (id, who))"))
+
+    @system.service("inbox", replicas=2)
+    def inbox(env):
+        db = env.connect(store)
+
+        def on_message(message):
+            for who in message["to"]:
+                with db:
+                    db.execute("INSERT OR IGNORE INTO chat VALUES (?, ?)", (message["id"], who))
+
+        env.consume(bus, "chat", on_message, on_error="dead-letter", retries_max=20)
+
+    @system.entry(examples=[{"id": "m1", "to": ["a", "b"]}, {"id": "m2", "to": ["b", "c"]}])
+    def say(env, message):
+        env.publisher(bus)("chat", message, key=message["id"])
+
+    return system
+
+
+def test_a_dead_letter_of_what_was_handled_after_all_is_no_word_of_a_timer():
+    """A database is locked for so long that both are put aside; one comes once more, for what
+    was committed past it is lost."""
+    locked = Pause(Site("inbox.on_message/db.insert chat", "after"), lasting="long")
+    lost = LostRequest(Site("inbox.on_message/bus.commit", entity=2))
+    run = unread().run(None, Schedule([locked, lost]))
+    assert len([*run.history.of("dead")]) == 2
     assert [*idempotent().findings(run.evidence())] == []
