@@ -45,7 +45,7 @@ from chaosharness.orchestrators.airflow.records import (
     TaskInstance,
 )
 from chaosharness.orchestrators.airflow.settings import Settings
-from chaosharness.orchestrators.airflow.story import shown_run, shown_task, told_of
+from chaosharness.orchestrators.airflow.story import left_behind, shown_run, shown_task, told_of
 from chaosharness.orchestrators.airflow.triggerer import Triggerer, keep
 from chaosharness.orchestrators.airflow.versions import Versions
 from chaosharness.orchestrators.airflow.waits import Waits
@@ -172,6 +172,7 @@ class OpenAirflow:
         world.know_timeout(definition.timeout_ms)
         world.know_timeout(settings.heartbeat_timeout_ms + 2 * settings.detection_ms)
         world.at_calm(self.versions.settle)
+        world.on_settled.append(lambda: left_behind(self.machine.runs.values()))
         for dag in definition.every_dag():
             for task in dag.tasks:
                 if task.retries:
