@@ -6,7 +6,7 @@ anywhere but where tasks are made (a store that is away is away for all of them)
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
@@ -108,6 +108,7 @@ class OpenConductor:
         self.waits = LongWaits(world)
         world.at_calm(lambda: self.waits.until(self.server.due()))
         world.on_settled.append(self._abandoned)
+        world.on_waiting.append(self._unanswered)
 
     def miss_workers(self) -> None:
         """Refuse a task that waits for a worker that there never was: a misspelt name, mostly.
@@ -124,6 +125,20 @@ class OpenConductor:
         A deploy may do that: workflows that run keep the names of their tasks.
         """
         return self._unserved({name for name, polling in self.workers.items() if polling})
+
+    def _unanswered(self) -> Iterator[str]:
+        """Yield which task waits to be completed from outside, and nobody has done so."""
+        store = self.server.store
+        for workflow in store.workflows.values():
+            for task in store.view(workflow.id).tasks if workflow.status == RUNNING else ():
+                outside = task.kind == "HUMAN" or (
+                    task.kind == "WAIT" and task.wait_until_ms is None
+                )
+                if outside and not task.terminal:
+                    yield (
+                        f"task {task.ref!r} ({task.kind}) of workflow {workflow.id!r} waits to be "
+                        "completed, and nobody has done so"
+                    )
 
     def _unserved(self, polled: Collection[str]) -> str:
         """Say which task waits for a worker for what is not among these; or nothing."""

@@ -41,7 +41,12 @@ from chaosharness.orchestrators.stepfunctions.refusals import (
     StepFunctionsError,
 )
 from chaosharness.orchestrators.stepfunctions.tasks import function_name, functions_of
-from chaosharness.orchestrators.stepfunctions.unserved import no_function, no_machine, no_worker
+from chaosharness.orchestrators.stepfunctions.unserved import (
+    no_function,
+    no_machine,
+    no_worker,
+    unanswered,
+)
 from chaosharness.orchestrators.store_rows import store_surface
 
 __all__ = ["OpenStepFunctions", "StepFunctions"]
@@ -166,6 +171,7 @@ class OpenStepFunctions:
         self.waits = LongWaits(world)
         world.at_calm(lambda: self.waits.until(self.service.due()))
         world.on_settled.append(self._abandoned)
+        world.on_waiting.append(lambda: unanswered(self.service.executions.values()))
         world.know_timeout(definition.timeout_ms)
         for graph in definition.every_graph():
             for state in graph.every_state():

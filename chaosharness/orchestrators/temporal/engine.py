@@ -120,6 +120,7 @@ class OpenTemporal:
         world.at_calm(self.miss_workers)
         world.at_calm(lambda: self.waits.until(self._due()))
         world.on_settled.append(self._abandoned)
+        world.on_waiting.append(self._waiting)
 
     # ---- as a peer of its clients
 
@@ -260,7 +261,31 @@ class OpenTemporal:
         polling = [one for queue in self.workers.values() for one in queue if one.shutdown.polls]
         deciding = {one.queue for one in polling if one.workflows}
         working = {one.queue for one in polling if one.activities}
-        return abandoned(self.server.latest(), deciding, working)
+        words = abandoned(self.server.latest(), deciding, working)
+        if words or not self.server.runs:
+            return words
+        from chaosharness.orchestrators.temporal.waiting import for_ever
+
+        def is_open(workflow_id: str) -> bool:
+            return self.server.find(workflow_id).status == "RUNNING"
+
+        return for_ever(self.server.latest(), self._class_of, is_open)
+
+    def _waiting(self) -> Iterable[str]:
+        """Say what waits for a signal or an update that nobody has sent."""
+        if not self.server.runs:
+            return []
+        from chaosharness.orchestrators.temporal.waiting import for_somebody
+
+        return for_somebody(self.server.runs.values(), self._class_of)
+
+    def _class_of(self, run: Run) -> type | None:
+        """The workflow class of a run, where a worker has it."""
+        for worker in self.workers.get(run.queue, ()):
+            if run.type in worker.workflows:
+                found: type = worker.workflows[run.type]
+                return found
+        return None
 
     # ---- runs
 
