@@ -190,7 +190,7 @@ class Run:
             raise violation
         if not evidence.faults and (reason := self._nothing_proved()):
             raise NothingProved(f"{self.system.name}: {reason}{wired_at(self.system.given())}")
-        for words in () if evidence.faults else waiting(self.history):
+        for words in () if evidence.faults or self.schedule.drawn else waiting(self.history):
             warnings.warn(f"{self.system.name}: {words}", stacklevel=2)
         if self.unused and not self.schedule.drawn:
             words = missed(self)

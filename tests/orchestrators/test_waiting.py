@@ -246,8 +246,10 @@ def test_a_search_and_a_chaos_test_warn() -> None:
     def test_shop(run: Any) -> None:
         assert run.history
 
-    with pytest.warns(UserWarning, match="nobody has sent it any"):
+    with pytest.warns(UserWarning, match="nobody has sent it any") as caught:
         test_shop()
+    told = [one for one in caught if "nobody has sent it any" in str(one.message)]
+    assert [one.filename for one in told] == [__file__]
 
 
 def test_who_can_be_woken_by_nobody_is_stuck() -> None:
