@@ -4,11 +4,11 @@ python -m benchmarks airflow
 
 Needs apache-airflow-core (in an environment of its own: it brings 134 packages). A DAG of two to
 seven tasks with random trigger rules, retries, setups and teardowns, some of them mapped over
-lists or over what others return, is written to a fresh SQLite database, and
-`DagRun.update_state` of the real Airflow decides what may run; our machine decides the same. One
-task instance after the other ends as chance has it, in both, and the states of all of them,
-their tries and the state of the run are compared after each step. The yardstick is Airflow itself:
-none may differ.
+lists or over what others return, half of the DAGs with a mapped task group, is written to a fresh
+SQLite database, and `DagRun.update_state` of the real Airflow decides what may run; our machine
+decides the same. One task instance after the other ends as chance has it, in both, and the states
+of all of them, their tries and the state of the run are compared after each step. The yardstick is
+Airflow itself: none may differ.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from chaosharness.orchestrators.airflow.records import DagRun
 from chaosharness.orchestrators.airflow.trigger_rules import RULES
 
 SEQUENCES = 300
+GROUPED = 0.5
+"""How many of the DAGs have a mapped task group."""
 STEPS_MAX = 60
 EITHER = frozenset(
     ("all_failed", "all_done_min_one_success", "one_done", "none_skipped", "all_skipped")
@@ -67,7 +69,10 @@ def random_dag(chance: random.Random, name: str, *, mapped: float = 0.3) -> Any:
 
     with DAG(name, schedule=None) as dag:
         made: list[Any] = []
+        place = chance.randint(0, 3) if mapped and chance.random() < GROUPED else -1
         for number in range(chance.randint(2, 7)):
+            if number == place:
+                made += random_group(chance, made)
             options = {
                 "task_id": f"t{number}",
                 "python_callable": print,
@@ -93,6 +98,44 @@ def random_dag(chance: random.Random, name: str, *, mapped: float = 0.3) -> Any:
             elif kind < 0.4:
                 task.as_teardown(on_failure_fail_dagrun=chance.random() < 0.3)
     return dag
+
+
+def random_group(chance: random.Random, made: list[Any]) -> list[Any]:
+    """Return the two to four tasks of a mapped group: over a list, or what an earlier one returns.
+
+    Args:
+        chance: What it is drawn from.
+        made: The tasks before it.
+    """
+    from airflow.providers.standard.operators.python import PythonOperator
+    from airflow.sdk.definitions._internal.expandinput import DictOfListsExpandInput
+    from airflow.sdk.definitions.taskgroup import MappedTaskGroup
+
+    over: Any = [str(one) for one in range(chance.choice((0, 1, 2, 2, 3)))]
+    if made and chance.random() < 0.7:
+        over = chance.choice(made).output
+    inside: list[Any] = []
+    with MappedTaskGroup(group_id="g", expand_input=DictOfListsExpandInput({"x": over})):
+        for number in range(chance.randint(2, 4)):
+            rules = [rule for rule in RULES if rule != "always"]
+            rule = chance.choice(rules) if chance.random() < 0.7 else "all_success"
+            task = PythonOperator(
+                task_id=f"i{number}", python_callable=print, trigger_rule=rule,
+                retries=chance.choice((0, 0, 1)), retry_delay=timedelta(0),
+            )  # fmt: skip
+            for earlier in inside:
+                if chance.random() < 0.6:
+                    task.set_upstream(earlier)
+            for earlier in made:
+                if chance.random() < 0.2:
+                    task.set_upstream(earlier)
+            inside.append(task)
+            kind = chance.random()
+            if kind < 0.1:
+                task.as_setup()
+            elif kind < 0.2:
+                task.as_teardown()
+    return inside
 
 
 class Real:

@@ -136,6 +136,7 @@ if TYPE_CHECKING:
     from chaosharness.orchestrators.airflow import AirflowApiException as AirflowApiException
     from chaosharness.orchestrators.airflow import AirflowDAG as AirflowDAG
     from chaosharness.orchestrators.airflow import AirflowFailException as AirflowFailException
+    from chaosharness.orchestrators.airflow import AirflowGroup as AirflowGroup
     from chaosharness.orchestrators.airflow import AirflowPool as AirflowPool
     from chaosharness.orchestrators.airflow import (
         AirflowRescheduleException as AirflowRescheduleException,
@@ -341,6 +342,7 @@ _HOME = {
         "AirflowApiException",
         "AirflowDAG",
         "AirflowFailException",
+        "AirflowGroup",
         "AirflowPool",
         "AirflowRescheduleException",
         "AirflowSensorTimeout",

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from chaosharness.checkers.effects import times
+from chaosharness.checkers.excused import PARKED
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import HANDLE, verdict_of, waits_of
 from chaosharness.kernel.history import History
 
+COMES: Final = (
+    "If somebody does so in production, let the entry do it too: what comes after that is tried by "
+    "no run"
+)
 _VERDICTS: Final = {
     "stuck": "the system is stuck",
     "budget": "the system never came to rest",
@@ -43,6 +48,30 @@ def never_stuck() -> Property:
     return Property("never stuck", judge, "eventually")
 
 
+def waiting(history: History) -> tuple[str, ...]:
+    """Say what waits for somebody at the end of a run in which nobody comes, for a person to read.
+
+    No claim is broken by it: that somebody comes later may be meant so. What comes after that is
+    tried by no run.
+    """
+    ends = [*history.of("end")]
+    asks = [str(one) for one in ends[-1].data.get("asks", ())] if ends else []
+    parked: dict[str, str] = {}
+    for event in history.of("note"):
+        saga, words = event.data.get("saga"), event.data
+        if not isinstance(saga, str):
+            continue
+        if words.get("what") == PARKED and not words.get("until_ms"):
+            step = words.get("step")
+            at = f" at {step!r}" if step else ""
+            why = f" ({words['why']})" if words.get("why") else ""
+            parked[saga] = f"saga {saga} is parked{at}{why}, and nobody has answered"
+        else:
+            parked.pop(saga, None)
+    found = [*asks, *parked.values()]
+    return tuple(f"{one}. {COMES}" for one in found)
+
+
 def upset(history: History) -> tuple[str, ...]:
     """Say what went wrong in a run, for a person to read: no claim is broken by it.
 
@@ -62,6 +91,7 @@ def upset(history: History) -> tuple[str, ...]:
     return (
         *(f"{place} raised {error}, {times(count)}" for (place, error), count in raised.items()),
         *(f"{where}, {times(count)}" for where, count in dead.items()),
+        *waiting(history),
     )
 
 

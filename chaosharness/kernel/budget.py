@@ -66,12 +66,30 @@ ON_PURPOSE: Final = (
 )
 
 
+DAY_MS: Final = 24 * 3_600_000
+LONG_MS: Final = 14 * DAY_MS
+YEAR_MS: Final = 365 * DAY_MS
+GROWING: Final = (
+    ". Nobody waits for so long: where it is tried again and again, allow fewer retries, or make "
+    "their longest pause shorter"
+)
 AGAIN_AND_AGAIN: Final = 3
 
 
 def never_quiet(calm_ms: int, raw: Sequence[RawEvent]) -> str:
     """Say that a run did not come to rest in its calm, and who kept it going."""
-    return f"not quiet after {calm_ms / 1000:,.0f} s of calm; last active: {_busiest(raw)}"
+    words = f"not quiet after {_spelled(calm_ms)} of calm; last active: {_busiest(raw)}"
+    return words + (GROWING if calm_ms > LONG_MS else "")
+
+
+def _spelled(calm_ms: int) -> str:
+    """A duration as people say it: seconds, and years where it is that long."""
+    years = calm_ms // YEAR_MS
+    if years > 10_000:
+        return "more than 10,000 years"
+    if years > 1:
+        return f"{years:,} years"
+    return f"{calm_ms // DAY_MS:,} days" if calm_ms > LONG_MS else f"{calm_ms / 1000:,.0f} s"
 
 
 def too_many_events(budget: Budget, raw: Sequence[RawEvent]) -> str:

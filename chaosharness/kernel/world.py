@@ -6,7 +6,7 @@ when a budget is spent, or when something can never go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextvars import copy_context
 from heapq import heappop, heappush
 from typing import Any, Final, Literal, TypeGuard
@@ -94,6 +94,7 @@ class World:
         "on_settled",
         "on_stuck",
         "on_turn",
+        "on_waiting",
         "past",
         "promised_ms",
         "publications",
@@ -150,6 +151,8 @@ class World:
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
         self.on_settled: list[Callable[[], str]] = []
         """Asked where a run comes to rest: what waits for somebody who never comes, or nothing."""
+        self.on_waiting: list[Callable[[], Iterable[str]]] = []
+        """Asked then, too: what waits for somebody outside, who may be meant to come later."""
         self.on_turn: Callable[[Hashable], None] | None = None
         self.past: set[str] = set()  # what went past this world: where to
         self.spoken: dict[str, set[str]] = {}  # client libraries, and operations they passed
@@ -470,6 +473,8 @@ class World:
             waiting = next(filter(None, (ask() for ask in self.on_settled)), "")
             if waiting:
                 data["waits"] = waiting
+            if asks := [one for ask in self.on_waiting for one in ask()]:
+                data["asks"] = asks
         self.record("end", WORLD, data=data)
         return self.ending
 
@@ -612,6 +617,7 @@ class World:
         self.states.clear()
         self.on_network.clear()
         self.on_settled.clear()
+        self.on_waiting.clear()
         self.before_end.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = self.on_read = self.on_stuck = None

@@ -17,6 +17,9 @@ LONG_MS: Final = 6 * 3_600_000
 TIMES_MAX: Final = 50
 """How often it is, in a run: a workflow that waits a month, and another one, may have no end."""
 
+FAR_MS: Final = 1_000 * 365 * 24 * 3_600_000
+"""What is due in a thousand years is not waited for: no calendar knows when that is."""
+
 
 class LongWaits:
     """Lengthens the calm of one run for what one engine waits for."""
@@ -41,6 +44,6 @@ class LongWaits:
         if world.chaos:
             return
         ends_ms = max(world.calm_since + world.budget.calm_ms, world.promised_ms)
-        if due_ms > ends_ms and self._times < TIMES_MAX:
+        if ends_ms < due_ms < FAR_MS and self._times < TIMES_MAX:
             self._times += 1
             world.promise(due_ms + max(world.budget.chaos_ms, more_ms))

@@ -19,6 +19,7 @@ from hypothesis.strategies import SearchStrategy
 
 from chaosharness.campaign import runs_in_words
 from chaosharness.checkers import Finding, Property, assumed
+from chaosharness.checkers.progress import waiting
 from chaosharness.checkers.proof import did_nothing, unproved
 from chaosharness.errors import (
     InvalidDefinition,
@@ -506,6 +507,9 @@ class Campaign:
                 UserWarning,
                 *self._place,
             )
+        for words in self._waiting():
+            name = self.test.system.name
+            warnings.warn_explicit(f"{name}: {words}", UserWarning, *self._place)
         for one in self._untested:
             if one.assumption:
                 continue  # nobody promised it
@@ -515,6 +519,11 @@ class Campaign:
                 UserWarning,
                 *self._place,
             )
+
+    def _waiting(self) -> tuple[str, ...]:
+        """Say who is waited for in the calm run, and does not come in this workload."""
+        items = self.test.fixed
+        return waiting(self.test.system.calm(items).history)
 
     def _nothing_proved(self) -> str:
         """Say why all these runs put nothing to the test; nothing if they did."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from chaosharness.campaign import Campaign, runs_in_words
 from chaosharness.checkers import Property
+from chaosharness.checkers.progress import waiting
 from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import Hopeless, NothingProved
@@ -126,7 +127,7 @@ def check(
     Warns:
         UserWarning: The search ended before every schedule was run (its budget was spent, or
             nothing new was seen for long enough), or there is a question that only the user
-            can answer.
+            can answer, or somebody is waited for who does not come in the workload.
     """
     __tracebackhide__ = True
     check_system("check", system)
@@ -155,7 +156,7 @@ def check(
             + _how_to_go_on(campaign),
             stacklevel=2,
         )
-    for one in campaign.questions:
+    for one in (*campaign.questions, *waiting(system.calm(items).history)):
         warnings.warn(f"{system.name}: {one}", stacklevel=2)
 
 

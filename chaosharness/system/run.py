@@ -13,6 +13,7 @@ import attrs
 from chaosharness.checkers import Evidence, Property, assumed
 from chaosharness.checkers.breach import breaches
 from chaosharness.checkers.outcomes.plan import Family
+from chaosharness.checkers.progress import waiting
 from chaosharness.checkers.proof import unproved, works
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import NothingProved
@@ -176,7 +177,8 @@ class Run:
             NothingProved: Nothing was put to the test, by this workload or by the examples of
                 the entry; or the schedule, written by hand, has faults, and none found its site.
 
-        Where some of its faults found their sites, a warning names the others.
+        Where some of its faults found their sites, a warning names the others; without faults,
+        another one names who is waited for and does not come.
         """
         __tracebackhide__ = True
         given = check_properties(properties)
@@ -188,6 +190,8 @@ class Run:
             raise violation
         if not evidence.faults and (reason := self._nothing_proved()):
             raise NothingProved(f"{self.system.name}: {reason}{wired_at(self.system.given())}")
+        for words in () if evidence.faults or self.schedule.drawn else waiting(self.history):
+            warnings.warn(f"{self.system.name}: {words}", stacklevel=2)
         if self.unused and not self.schedule.drawn:
             words = missed(self)
             if not evidence.faults:

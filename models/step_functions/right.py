@@ -85,9 +85,12 @@ def side_by_side() -> dict[str, Any]:
 
 
 def without_receipt() -> dict[str, Any]:
-    """The version before `with_receipt`: a refund is given up within the hour."""
+    """The version before `with_receipt`: a refund is given up within the day.
+
+    That is longer than the bank is away: one that was given up sooner would keep the money.
+    """
     found = definition()
-    found["States"]["Refund"]["Retry"][0]["MaxDelaySeconds"] = 60
+    found["States"]["Refund"]["Retry"][0]["MaxDelaySeconds"] = 600
     return found
 
 

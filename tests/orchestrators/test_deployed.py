@@ -13,6 +13,7 @@ from chaosharness import (
     AirflowTask,
     Conductor,
     Delay,
+    NetworkPartition,
     Redeploy,
     Schedule,
     Site,
@@ -37,6 +38,12 @@ def test_a_right_deploy_is_silent(shop: System) -> None:
     assert campaign.counterexamples == ()
     assert campaign.coverage.levels[1].complete
     assert campaign.coverage.levels[1].total
+
+
+def test_what_undoes_is_tried_for_longer_than_the_network_is_cut() -> None:
+    campaign = explore(step_functions.deployed, faults_max=1, kinds=(NetworkPartition,))
+    assert campaign.counterexamples == ()
+    assert campaign.coverage.levels[1].complete
 
 
 # ---- Step Functions

@@ -1,6 +1,6 @@
 """Airflow 3: DAG runs, trigger rules, retries and zombies, as a pure machine and in a system.
 
-A1 to A13 are the rules of `docs/explanation/orchestrators.md`, which has their sources.
+A1 to A14 are the rules of `docs/explanation/orchestrators.md`, which has their sources.
 """
 
 from chaosharness.orchestrators.airflow.definition import AirflowDAG as AirflowDAG
@@ -23,6 +23,7 @@ from chaosharness.orchestrators.airflow.exceptions import (
 )
 from chaosharness.orchestrators.airflow.exceptions import TaskDeferred as TaskDeferred
 from chaosharness.orchestrators.airflow.exceptions import TriggerEvent as TriggerEvent
+from chaosharness.orchestrators.airflow.groups import AirflowGroup as AirflowGroup
 from chaosharness.orchestrators.airflow.limits import AirflowPool as AirflowPool
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "AirflowApiException",
     "AirflowDAG",
     "AirflowFailException",
+    "AirflowGroup",
     "AirflowPool",
     "AirflowRescheduleException",
     "AirflowSensorTimeout",

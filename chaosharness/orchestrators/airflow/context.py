@@ -96,10 +96,10 @@ class RuntimeTask:
         names = [self.task_id] if task_ids is None else _each(task_ids)
         dag, run = dag_id or self.dag_id, run_id or self.run_id
         found: list[Any] = []
-        if isinstance(map_indexes, EllipsisType):
+        if isinstance(map_indexes, EllipsisType) or type(map_indexes).__name__ == "ArgNotSet":
             for name in names:
-                found += self._machine.pull_all(dag, run, name, key) or [default]
-            return copy.deepcopy(found[0] if single and len(found) == 1 else found)
+                found += copy.deepcopy(self._machine.pull_all(dag, run, name, key)) or [default]
+            return found[0] if single and len(found) == 1 else found
         one = map_indexes is None or isinstance(map_indexes, int)
         for name in names:
             for index in _each(-1 if map_indexes is None else map_indexes):
@@ -116,6 +116,16 @@ class RuntimeTask:
         dag = self._machine.dags[self.dag_id]
         pull = self._machine.pull_all if dag.by_id[task_id].is_mapped else self._machine.pull
         return copy.deepcopy(pull(self.dag_id, self.run_id, task_id, RETURNED))
+
+    def get_relevant_upstream_map_indexes(
+        self, upstream: Any, ti_count: int | None = None, session: Any = None
+    ) -> int | None:
+        """Return which instance of a task in the same mapped group is meant; None means all."""
+        tasks = self._machine.dags[self.dag_id].by_id
+        own, other = tasks[self.task_id].group, tasks[upstream.task_id].group
+        if own is None or other is None or own.group_id != other.group_id:
+            return None
+        return self.map_index if self.map_index >= 0 else None
 
     def get_first_reschedule_date(self, context: Any) -> Any:
         """Return when this try was rescheduled first; None where it was not."""

@@ -7,6 +7,11 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.allowed import is_whole, listed, spelled
+from chaosharness.orchestrators.airflow.groups import (
+    AirflowGroup,
+    behind_its_sources,
+    check_in_group,
+)
 from chaosharness.orchestrators.airflow.mapping import check_mapping, sources_of
 from chaosharness.orchestrators.airflow.trigger_rules import RULES
 
@@ -57,6 +62,7 @@ class AirflowTask:
             of a task that returns one. Of several each is combined with each.
         expand_kwargs: Or what all are mapped over together: a list of dicts, or the id of a task.
         partial: The parameters that are the same for all instances.
+        group: The mapped group that it is in: it has an instance for each item of that one.
         pool: The pool whose slots it takes while it is queued or runs.
         pool_slots: How many.
         priority_weight: Where not all may go on, the heaviest do.
@@ -97,6 +103,7 @@ class AirflowTask:
     expand: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
     expand_kwargs: Any = attrs.field(default=None, kw_only=True)
     partial: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    group: AirflowGroup | None = attrs.field(default=None, kw_only=True)
     pool: str = attrs.field(default="default_pool", kw_only=True)
     pool_slots: int = attrs.field(default=1, kw_only=True)
     priority_weight: int = attrs.field(default=1, kw_only=True)
@@ -134,7 +141,10 @@ class AirflowTask:
         self._check_limits(place)
         self._check_trigger(place)
         check_mapping(place, self.expand, self.expand_kwargs, self.partial)
-        more = [name for name in self.mapped_over if name not in self.upstream]
+        if self.group is not None:
+            check_in_group(place, self)
+        own = sources_of(self.expand, self.expand_kwargs)
+        more = [name for name in own if name not in self.upstream]
         object.__setattr__(self, "upstream", (*self.upstream, *more))
         if self.teardown and self.trigger_rule == "all_success":
             object.__setattr__(self, "trigger_rule", "all_done_setup_success")
@@ -174,12 +184,14 @@ class AirflowTask:
 
     @property
     def is_mapped(self) -> bool:
-        """Say whether it has an instance for each item of something."""
-        return self.expand is not None or self.expand_kwargs is not None
+        """Say whether it has an instance for each item of something: its own, or its group's."""
+        return self.expand is not None or self.expand_kwargs is not None or self.group is not None
 
     @property
     def mapped_over(self) -> tuple[str, ...]:
         """Return the tasks whose results it is mapped over."""
+        if self.group is not None:
+            return self.group.mapped_over
         return sources_of(self.expand, self.expand_kwargs)
 
 
@@ -226,7 +238,8 @@ class AirflowDAG:
         place = f"AirflowDAG({spelled(self.dag_id)})"
         if not isinstance(self.dag_id, str) or not self.dag_id:
             raise InvalidDefinition(f"an AirflowDAG needs a dag_id, not {spelled(self.dag_id)}")
-        by_id = _by_id(place, self.tasks)
+        by_id = _by_id(place, behind_its_sources(self.tasks))
+        object.__setattr__(self, "tasks", (*by_id.values(),))
         downstream: dict[str, list[str]] = {name: [] for name in by_id}
         for task in self.tasks:
             for name in task.upstream:

@@ -14,13 +14,13 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Crash, Delay, LostRequest, Redeploy
+from chaosharness.faults import Delay, LostRequest, Redeploy, StoreOutage
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
-from chaosharness.handlers.port import NOBODY, strikes, surface, trouble
+from chaosharness.handlers.port import NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import World
+from chaosharness.kernel.world import Lasting, World
 from chaosharness.machines.machine import Refusal
 from chaosharness.orchestrators.airflow.callables import check_callables
 from chaosharness.orchestrators.airflow.callbacks import Loaded, Teller, call_back
@@ -31,7 +31,7 @@ from chaosharness.orchestrators.airflow.exceptions import AirflowApiException
 from chaosharness.orchestrators.airflow.hosts import Fork, Host
 from chaosharness.orchestrators.airflow.limits import check_pools, pools_of
 from chaosharness.orchestrators.airflow.machine import Machine
-from chaosharness.orchestrators.airflow.process import Process
+from chaosharness.orchestrators.airflow.process import UNHEARD_MS, Process
 from chaosharness.orchestrators.airflow.reader import read_dag
 from chaosharness.orchestrators.airflow.records import (
     DEFERRED,
@@ -45,19 +45,21 @@ from chaosharness.orchestrators.airflow.records import (
     TaskInstance,
 )
 from chaosharness.orchestrators.airflow.settings import Settings
-from chaosharness.orchestrators.airflow.story import shown_run, shown_task, told_of
+from chaosharness.orchestrators.airflow.story import left_behind, shown_run, shown_task, told_of
 from chaosharness.orchestrators.airflow.triggerer import Triggerer, keep
 from chaosharness.orchestrators.airflow.versions import Versions
 from chaosharness.orchestrators.airflow.waits import Waits
 from chaosharness.orchestrators.endless import Decisions
+from chaosharness.orchestrators.outage import Outage
+from chaosharness.orchestrators.store_rows import store_surface
 
 __all__ = ["Airflow", "OpenAirflow"]
 
-QUEUE: Final = surface(before=(Crash, Delay, LostRequest), after=(Crash,))
+QUEUE: Final = store_surface("airflow", "queue", before=(Delay, LostRequest))
 """Between the database's `queued` and a worker: the scheduler dies, or the executor's message is
 late or lost."""
 
-QUEUE_OF_EITHER: Final = surface(before=(Redeploy, Crash, Delay, LostRequest), after=(Crash,))
+QUEUE_OF_EITHER: Final = store_surface("airflow", "queue", before=(Redeploy, Delay, LostRequest))
 """Of a DAG that has another version: its file is changed amid a run (A10)."""
 
 
@@ -163,12 +165,14 @@ class OpenAirflow:
         self.schedules: dict[str, int] = {}  # of DAG schedules: the event that they begin with
         self.decisions = Decisions(world)
         self.waits = Waits(self)
+        self.outage = Outage(world, self.go_on)
         self._timer: Any = None
         self._lives = self._begun = 0
         self.scheduler = self._new_scheduler()
         world.know_timeout(definition.timeout_ms)
         world.know_timeout(settings.heartbeat_timeout_ms + 2 * settings.detection_ms)
         world.at_calm(self.versions.settle)
+        world.on_settled.append(lambda: left_behind(self.machine.runs.values()))
         for dag in definition.every_dag():
             for task in dag.tasks:
                 if task.retries:
@@ -213,6 +217,9 @@ class OpenAirflow:
         self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
     ) -> None:
         """Do what a client asks, and answer."""
+        if self.outage.down:
+            reply(None, self.refused(operation), happened=False)
+            return
         what, words = request
         if what == "trigger":
             scope = self._scope(words["dag_id"], caller)
@@ -309,7 +316,9 @@ class OpenAirflow:
         self.go_on()
 
     def _adopt(self, scheduler: Incarnation) -> None:
-        if scheduler.alive:
+        if scheduler.alive and self.outage.down:
+            self.world.after(self.machine.settings.loop_ms, self._adopt, scheduler)
+        elif scheduler.alive:
             self.machine.adopt(self.world.now)
             self._tell()
             self.go_on()
@@ -341,7 +350,7 @@ class OpenAirflow:
     def _round(self, _: Any) -> None:
         """One round of the scheduler's loop."""
         self._timer = None
-        if not self.scheduler.alive:
+        if not self.scheduler.alive or self.outage.down:
             return
         now, machine = self.world.now, self.machine
         self.processes = [one for one in self.processes if one.alive]
@@ -423,6 +432,8 @@ class OpenAirflow:
                         lost = True
                     case Redeploy():
                         self.versions.change(run.dag_id)
+                    case StoreOutage():
+                        self._go_without(fault.lasting)
                     case Delay():
                         delay_ms = world.due(fault.lasting) - world.now
                     case _:
@@ -435,6 +446,14 @@ class OpenAirflow:
                 world.after(self.latency_ms // 2, message)
             )
         yield from suffer(scope, operation, "after", attempt)
+
+    def _go_without(self, lasting: Lasting) -> None:
+        """The database goes away: whoever runs a task then is killed, if it is not back in time."""
+        self.outage.begin(lasting)
+        running = [one for one in self.processes if one.alive]
+        if self.outage.ends_ms > self.world.now + UNHEARD_MS:
+            for one in running:
+                self.world.after(UNHEARD_MS, one.unheard)
 
     def take_up(self, run: DagRun, instance: TaskInstance, id: str) -> None:
         """Have a worker begin a process for a try; where there is none, the first that starts."""

@@ -1,4 +1,4 @@
-"""Mapped operators of Airflow: what they are mapped over, and what their items are.
+"""Mapped operators and task groups of Airflow: what they are mapped over, and their items.
 
 An item is resolved by Airflow's own code. Where that asks its supervisor for the XComs of mapped
 tasks, it is answered here.
@@ -13,9 +13,10 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.orchestrators.airflow.groups import AirflowGroup
 from chaosharness.orchestrators.airflow.mapping import Joined, Zipped
 
-__all__ = ["answer_for", "expansion_of", "is_mapped_operator"]
+__all__ = ["answer_for", "expansion_of", "group_of", "is_in_group", "is_mapped_operator"]
 
 ASKING: Final[ContextVar[Any]] = ContextVar("ASKING")
 """The task instance whose code runs."""
@@ -34,7 +35,37 @@ def expansion_of(place: str, task: Any) -> dict[str, Any]:
     """
     if not is_mapped_operator(task):
         return {}
-    value = task._get_specified_expand_input().value
+    return _mapped_over(place, task._get_specified_expand_input().value)
+
+
+def is_in_group(task: Any) -> bool:
+    """Say whether an operator is in a mapped task group."""
+    return getattr(task, "get_closest_mapped_task_group", lambda: None)() is not None
+
+
+def group_of(place: str, task: Any, groups: dict[str, AirflowGroup]) -> AirflowGroup | None:
+    """Return the mapped group that an operator is in, if any; `groups` are those known so far.
+
+    Raises:
+        InvalidDefinition: It is mapped over what is not modelled, or is in another mapped one.
+    """
+    if not is_in_group(task):
+        return None
+    group, *outer = task.iter_mapped_task_groups()
+    if outer:
+        raise InvalidDefinition(
+            f"{place} is in the mapped task group {group.group_id!r}, and that in the mapped "
+            f"group {outer[0].group_id!r}, which is not modelled: map one of them in the DAG under "
+            "test"
+        )
+    if group.group_id not in groups:
+        what = f"the task group {group.group_id!r} of DAG {task.dag.dag_id!r}"
+        given = _mapped_over(what, group._expand_input.value)
+        groups[group.group_id] = AirflowGroup(group.group_id, **given)
+    return groups[group.group_id]
+
+
+def _mapped_over(place: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return {"expand": {name: _source(place, one) for name, one in value.items()}}
     if isinstance(value, list | tuple):

@@ -50,7 +50,7 @@ class Instances:
         """Make the instances that a run has none of; of a mapped task those that are known now."""
         for task in dag.tasks:
             if not run.of(task.task_id):
-                total = self._total(run, task)
+                total = self.total(run, task)
                 for index in range(total) if total else (-1,):
                     self._make(run, task, index)
         order = {name: place for place, name in enumerate(dag.by_id)}
@@ -77,23 +77,27 @@ class Instances:
         if instance.state == REMOVED:
             self.machine.move(instance, None, "scheduler", "its DAG has it again")
         if task.is_mapped:
-            total, literal = self._total(run, task), not task.mapped_over
+            total, literal = self.total(run, task), not task.mapped_over
             beyond = instance.map_index >= (total or 0)
             if (beyond and instance.map_index >= 0) or (literal and instance.map_index < 0):
                 self.machine.move(
                     instance, REMOVED, "scheduler", "its DAG maps it over something else"
                 )
 
-    def _total(self, run: DagRun, task: AirflowTask) -> int | None:
+    def total(self, run: DagRun, task: AirflowTask) -> int | None:
         """How many instances a task has; None where it is not mapped, or nobody knows yet."""
         if not task.is_mapped:
             return None
-        return total_of(task.expand, task.expand_kwargs, lambda name: self._items(run, name))
+        of = task if task.group is None else task.group
+        return total_of(of.expand, of.expand_kwargs, lambda name: self._items(run, name))
 
     def _items(self, run: DagRun, task_id: str) -> int | None:
-        """How many items a task has returned: of a mapped one, one an instance that returned."""
+        """How many items a task has returned: of a mapped one, one an instance that returned.
+
+        Of a task in a mapped group Airflow keeps no length, so nothing can be mapped over it.
+        """
         task = self.machine.dags[run.dag_id].by_id.get(task_id)
-        if task is None or not task.is_mapped:
+        if task is None or not task.is_mapped or task.group is not None:
             return run.lengths.get(task_id)
         if any(one.state not in FINISHED for one in run.of(task_id)):
             return None
@@ -101,7 +105,7 @@ class Instances:
 
     def expand(self, run: DagRun, task: AirflowTask, one: TaskInstance) -> list[TaskInstance]:
         """Make an instance an item of one that stood for all of them; or say why there is none."""
-        total = self._total(run, task)
+        total = self.total(run, task)
         if total is None:
             self.machine.move(
                 one, UPSTREAM_FAILED, "scheduler", "what it is mapped over is not there"
@@ -119,7 +123,7 @@ class Instances:
 
     def revise(self, run: DagRun, task: AirflowTask) -> list[TaskInstance]:
         """What a task is mapped over may have been returned anew: fewer items, or more."""
-        total = self._total(run, task)
+        total = self.total(run, task)
         if total is None:
             return []
         there = {one.map_index: one for one in run.of(task.task_id)}

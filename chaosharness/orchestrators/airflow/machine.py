@@ -10,6 +10,7 @@ what happened. Who runs the tasks, and whether the scheduler lives, is the calle
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -126,9 +127,9 @@ class Machine:
         self._start_runs()
         for run in self.runs.values():
             if run.state == RUNNING:
-                while self._move_on(run, now_ms):
+                while run.state == RUNNING and self._move_on(run, now_ms):
                     pass
-                self._end(run)
+                self._end(run, [*run.tasks.values()])
         return self._queue(now_ms)
 
     def _create_scheduled(self, now_ms: int) -> None:
@@ -160,13 +161,13 @@ class Machine:
         """Look at every task that could start, once; say whether any came to its end."""
         dag = self.dags[run.dag_id]
         before = {name: one.state for name, one in run.tasks.items()}
-        moved, revised = False, set[str]()
-        looked_at = [*run.tasks.values()]
+        moved, revised, expanded = False, set[str](), False
+        known, looked_at = [*run.tasks.values()], [*run.tasks.values()]
         for instance in looked_at:  # those that are made meanwhile, too
             waits = instance.state in (RETRY, RESCHEDULE) and instance.due_ms > now_ms
             if instance.state not in (None, RETRY, RESCHEDULE) or waits:
                 continue
-            verdict = start_of(dag, run, instance, before)
+            verdict = start_of(dag, run, instance, before, partial(self.instances.total, run))
             if verdict.becomes is not None:
                 self.move(instance, verdict.becomes, "scheduler", f"by {verdict.why}")
                 moved = True
@@ -174,7 +175,7 @@ class Machine:
                 task = dag.by_id[instance.task_id]
                 if task.is_mapped and instance.map_index < 0:
                     looked_at += self.instances.expand(run, task, instance)
-                    moved = True
+                    moved = expanded = True
                     continue
                 if task.is_mapped and task.task_id not in revised:
                     revised.add(task.task_id)
@@ -182,6 +183,8 @@ class Machine:
                         moved = self._schedule(dag, one, now_ms) or moved
                 if instance.state in (None, RETRY, RESCHEDULE):
                     moved = self._schedule(dag, instance, now_ms) or moved
+        if expanded:
+            self._end(run, known)
         return moved
 
     def _schedule(self, dag: AirflowDAG, instance: TaskInstance, now_ms: int) -> bool:
@@ -209,9 +212,10 @@ class Machine:
         ]
         return max(earlier, key=lambda one: (one.logical_ms, place(one)), default=None)
 
-    def _end(self, run: DagRun) -> None:
-        state = run_state(self.dags[run.dag_id], run)
-        if state is not None:
+    def _end(self, run: DagRun, known: list[TaskInstance]) -> None:
+        """End a run of which all these have ended, though others were made in this round (A14)."""
+        state = run_state(self.dags[run.dag_id], known)
+        if state is not None and run.state == RUNNING:
             run.state = state
             self.facts.append(RunEnded(run))
 

@@ -3,7 +3,7 @@
 *Source*: apache-airflow-core 3.3.2: `models/expandinput.py`, `models/taskmap.py`
 (`expand_mapped_task`), `serialization/definitions/xcom_arg.py` (`get_task_map_length`);
 apache-airflow-task-sdk 1.3.2, `definitions/_internal/expandinput.py` (rule A11).
-*Not modelled*: mapped task groups, `map_index_template`.
+*Not modelled*: `map_index_template`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

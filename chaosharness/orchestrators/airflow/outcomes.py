@@ -153,7 +153,7 @@ def runner_of(
     more = {} if resumption is None else dict(resumption.kwargs)
 
     def words() -> dict[str, Any]:
-        return arguments_for(code, {**context, **more}) | _mapped(task, context)
+        return arguments_for(code, {**context, **more}) | _mapped(task, code, context)
 
     if task.kind == "sensor" and resumption is None:
         return _sensor(task, code, words, context, now_ms)
@@ -166,9 +166,13 @@ def runner_of(
     return lambda: code(**words())
 
 
-def _mapped(task: AirflowTask, context: Mapping[str, Any]) -> dict[str, Any]:
-    """The item of a mapped instance, as arguments."""
+def _mapped(task: AirflowTask, code: Any, context: Mapping[str, Any]) -> dict[str, Any]:
+    """The item of a mapped instance, as arguments; of its group, what its function asks for."""
     ti = context["ti"]
+    if task.group is not None:
+        of = task.group
+        found = arguments_of(of.expand, of.expand_kwargs, of.partial, ti.map_index, ti.all_of)
+        return arguments_for(code, found)
     if not task.is_mapped:
         return {}
     return arguments_of(task.expand, task.expand_kwargs, task.partial, ti.map_index, ti.all_of)

@@ -10,7 +10,8 @@ A3, A6, A9).
 *Not modelled*: a process that dies alone (its supervisor reports it at once: a crash of the worker
 is the same, noticed later); `on_kill`; `AirflowTaskTimeout` as an exception inside the task (what
 runs past its `execution_timeout` is killed, and its try fails); a network that is cut between a
-worker and the API (its supervisor kills the task after three heartbeats: a crash, too).
+worker and the API (its supervisor kills the task after three heartbeats: a crash, too); XComs that
+a task asks for itself while the database is away (it is there for them).
 """
 
 import copy
@@ -20,11 +21,11 @@ from typing import Any, Final, Protocol
 import attrs
 
 from chaosharness.errors import InvalidDefinition, RefusedValue
-from chaosharness.faults import Crash, LostReply, LostRequest
+from chaosharness.faults import Crash
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import HANDLE, strikes, surface
+from chaosharness.handlers.port import HANDLE, strikes
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -52,14 +53,21 @@ from chaosharness.orchestrators.airflow.records import (
 )
 from chaosharness.orchestrators.airflow.triggerer import Kept, keep
 from chaosharness.orchestrators.airflow.xcoms import strange_in
+from chaosharness.orchestrators.outage import Outage
+from chaosharness.orchestrators.store_rows import store_surface
 
 __all__ = ["Engine", "Process"]
 
-PUSH: Final = surface(after=(Crash,), also_before=(Crash,))
-REPORT: Final = surface(before=(LostRequest,), also_after=(LostReply,))
-REPORT_MS: Final = 31_000
-"""How long a supervisor tries to report: `[workers] execution_api_retries`, 5 with 1 s and twice
-as long each time between."""
+PUSH: Final = store_surface("airflow", "push", also_before=(Crash,))
+REPORT: Final = store_surface("airflow", "report")
+TRIES_MS: Final = (1_000, 3_000, 7_000, 15_000, 31_000)
+"""When a supervisor asks again, since it first did: `[workers] execution_api_retries`, 5 with 1 s
+and twice as long each time between."""
+REPORT_MS: Final = TRIES_MS[-1]
+"""How long it tries to report."""
+UNHEARD_MS: Final = 3 * REPORT_MS + 2 * 5_000
+"""How long it beats in vain before it kills its task: `[workers] max_failed_heartbeats`, each of
+which is tried for so long, with `min_heartbeat_interval` between."""
 
 ENDINGS: Final = (
     "AirflowSkipException", "AirflowRescheduleException", "DownstreamTasksSkipped", "TaskDeferred",
@@ -73,6 +81,7 @@ class Engine(Protocol):
     world: World
     machine: Machine
     latency_ms: int
+    outage: Outage
 
     def scope_of(self, run: DagRun) -> Scope:
         """Whose work a run is, and what it was caused by last."""
@@ -114,6 +123,15 @@ class Process:
             engine.world, self.incarnation, place, owner.entity, owner.cause, PLAIN,
             owner.hops + 1, owner.message,
         )  # fmt: skip
+        drive_in_kernel(self._begin(), engine.world)
+
+    def _begin(self) -> Script[None]:
+        engine = self.engine
+        if not (yield from engine.outage.reached(TRIES_MS)):
+            self._give_up("start")
+            return
+        if not self.alive:
+            return
         answer = engine.machine.start(self.id, self.holder, engine.world.now)
         if isinstance(answer, Refusal):
             self._told_no("start", answer)
@@ -127,7 +145,7 @@ class Process:
         if timeout_s is not None:
             engine.world.know_timeout(round(timeout_s * 1000))
             engine.world.after(round(timeout_s * 1000), self._time_is_over)
-        drive_in_kernel(self._run(), engine.world)
+        yield from self._run()
 
     @property
     def task(self) -> AirflowTask:
@@ -144,6 +162,18 @@ class Process:
         since = self.incarnation.stalled_since
         now = self.engine.world.now
         self.engine.machine.heartbeat(self.id, now if since is None else since)
+
+    def unheard(self, _: object) -> None:
+        """Its heartbeats have failed, and do so still: its supervisor kills it."""
+        if self.alive and self.engine.outage.down and self.incarnation.stalled_since is None:
+            self._give_up("heartbeat")
+
+    def _give_up(self, what: str) -> None:
+        """Nobody can be told anything: the process ends, and is missed in time (A3, A9)."""
+        data = {"outcome": "failed", "happened": False}
+        self.scope.record("reply", f"{self.scope.place}/{what}", self.instance.try_number, data)
+        self.engine.world.in_flight.pop(self.scope, None)
+        self.engine.world.exit(self.incarnation)
 
     def _last_beat(self) -> None:
         self.beat()
@@ -288,6 +318,9 @@ class Process:
             push = f"{scope.place}/push"
             number = reach(scope, push, PUSH)
             yield from suffer(scope, push, "before", number)
+            if not (yield from self.engine.outage.reached(TRIES_MS)):
+                self._give_up("push")
+                return
             if not self.alive:
                 return
             try:
@@ -310,6 +343,7 @@ class Process:
         armed = report in world.armed
         lost = armed and bool(strikes(scope, report, "before", number))
         yield REPORT_MS if lost else self.engine.latency_ms
+        lost = lost or not (yield from self.engine.outage.reached(TRIES_MS))
         if not self.alive:
             return
         if lost:

@@ -7,9 +7,9 @@ is read is found by its attributes, so a DAG of Airflow 2 with the same ones is 
 
 *Source*: apache-airflow-task-sdk 1.3.2: `bases/operator.py`, `definitions/dag.py`,
 `execution_time/task_runner.py` (`_execute_task`); providers-standard 1.21.0.
-*Not modelled*: mapped task groups, `fail_fast`, tasks that wait for a person, priority strategies
-of one's own, cron expressions and other timetables than an interval, assets: refused by name where
-they change what runs.
+*Not modelled*: mapped task groups in one another, `fail_fast`, tasks that wait for a person,
+priority strategies of one's own, cron expressions and other timetables than an interval, assets:
+refused by name where they change what runs.
 """
 
 import sys
@@ -25,8 +25,11 @@ from chaosharness.orchestrators.airflow.exceptions import TaskDeferred
 from chaosharness.orchestrators.airflow.expansions import (
     answer_for,
     expansion_of,
+    group_of,
+    is_in_group,
     is_mapped_operator,
 )
+from chaosharness.orchestrators.airflow.groups import AirflowGroup
 
 __all__ = ["is_operator", "read_dag", "run_operator"]
 
@@ -54,9 +57,10 @@ def read_dag(dag: Any) -> AirflowDAG:
         )
     if getattr(dag, "fail_fast", False):
         raise InvalidDefinition(f"DAG {dag.dag_id!r} has fail_fast, which is not modelled")
+    groups: dict[str, AirflowGroup] = {}
     return AirflowDAG(
         dag.dag_id,
-        tasks=[_read_task(dag.dag_id, task) for task in tasks.values()],
+        tasks=[_read_task(dag.dag_id, task, groups) for task in tasks.values()],
         max_active_runs=getattr(dag, "max_active_runs", 16) or 16,
         max_active_tasks=getattr(dag, "max_active_tasks", 16) or 16,
         on_success_callback=_all_of(getattr(dag, "on_success_callback", None)),
@@ -64,7 +68,7 @@ def read_dag(dag: Any) -> AirflowDAG:
     )
 
 
-def _read_task(dag_id: str, task: Any) -> AirflowTask:
+def _read_task(dag_id: str, task: Any, groups: dict[str, AirflowGroup]) -> AirflowTask:
     place = f"task {task.task_id!r} of DAG {dag_id!r}"
     if not is_operator(task):
         raise InvalidDefinition(f"{place} is no operator: {task!r}")
@@ -73,12 +77,6 @@ def _read_task(dag_id: str, task: Any) -> AirflowTask:
             f"{place} waits for a person ({_kind_of(task).__name__}), which is not modelled: let a "
             "sensor look for what the person says, and have the entry say it"
         )
-    group = getattr(task, "get_closest_mapped_task_group", lambda: None)()
-    if group is not None:
-        raise InvalidDefinition(
-            f"{place} is in the mapped task group {group.group_id!r}, which is not modelled: map "
-            "the tasks of the DAG under test, each by itself"
-        )
     upstream = [name for name in task.dag.task_dict if name in task.upstream_task_ids]
     return AirflowTask(
         task.task_id,
@@ -86,6 +84,7 @@ def _read_task(dag_id: str, task: Any) -> AirflowTask:
         upstream=upstream,
         kind="empty" if _runs_nothing(task) else "operator",
         **expansion_of(place, task),
+        group=group_of(place, task, groups),
         pool=getattr(task, "pool", None) or "default_pool",
         pool_slots=getattr(task, "pool_slots", 1),
         priority_weight=getattr(task, "priority_weight", 1),
@@ -181,7 +180,7 @@ def run_operator(task: Any, context: dict[str, Any], resumption: Resumption | No
     one = task.prepare_for_execution() if hasattr(task, "prepare_for_execution") else task
     context["ti"].task = context["task"] = one
     mapped = any(is_mapped_operator(of) for of in (one, *getattr(one, "upstream_list", ())))
-    if mapped or "airflow.sdk" in sys.modules:
+    if mapped or is_in_group(one) or "airflow.sdk" in sys.modules:
         answer_for(context["ti"])
     if hasattr(one, "render_template_fields"):
         one.render_template_fields(context)

@@ -1,16 +1,20 @@
 """What Airflow did, in words and as its API shows it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from chaosharness.orchestrators.airflow.moments import at
 from chaosharness.orchestrators.airflow.records import (
+    FAILED,
+    FINISHED,
     SCHEDULED,
+    SUCCESS,
     DagRun,
     Moved,
     TaskInstance,
 )
 
-__all__ = ["shown_run", "shown_task", "told_of"]
+__all__ = ["left_behind", "shown_run", "shown_task", "told_of"]
 
 
 def told_of(fact: Moved, now_ms: int) -> str:
@@ -69,3 +73,18 @@ def _when(start_ms: int | None, end_ms: int | None, host: str) -> dict[str, Any]
         "end_date": None if end_ms is None else at(end_ms).isoformat(),
         "hostname": host,
     }
+
+
+def left_behind(runs: Iterable[DagRun]) -> str:
+    """Say which task waits for ever in a run that is over; or nothing (rule A14)."""
+    for run in runs:
+        left = [one for one in run.tasks.values() if one.state not in FINISHED]
+        if run.state in (SUCCESS, FAILED) and left:
+            return (
+                f"task {left[0].key!r} of DAG run {run.run_id!r} ({run.dag_id}) is "
+                f"{left[0].state}, and never begins: the run has ended as {run.state}. Airflow "
+                "ends a run where all that it had before a round has ended in it, though mapped "
+                "instances were made in it. Put a task behind them that waits for all "
+                "(trigger_rule='all_done')"
+            )
+    return ""

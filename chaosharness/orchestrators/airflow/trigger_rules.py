@@ -2,8 +2,8 @@
 
 *Source*: apache-airflow-core 3.3.2, `airflow/ti_deps/deps/trigger_rule_dep.py` (rule A7), which
 `tests/orchestrators/airflow/test_trigger_rules.py` asks itself, where it is installed.
-Setups farther up, and what a mapped task is mapped over: `rounds.py`.
-*Not modelled*: mapped task groups, whose tasks are upstream by their index.
+Setups farther up, what a mapped task is mapped over, and which instances upstream are looked at
+in a mapped group: `rounds.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -88,9 +88,18 @@ class _Count:
         return self.failed + self.upstream_failed
 
 
-def judge(rule: str, upstream: Sequence[Upstream], index: int = -1) -> Verdict:
-    """Say what a trigger rule makes of the states upstream, for an instance of a task."""
-    if not upstream or rule == "always":
+def judge(
+    rule: str, upstream: Sequence[Upstream], index: int = -1, *, alone: bool | None = None
+) -> Verdict:
+    """Say what a trigger rule makes of the states upstream, for an instance of a task.
+
+    Args:
+        rule: Its name.
+        upstream: The instances upstream that it looks at.
+        index: The map index of the instance.
+        alone: Whether no task is upstream; by default, whether no instance is.
+    """
+    if (not upstream if alone is None else alone) or rule == "always":
         return Verdict(ready=True)
     states = [one.state for one in upstream]
     setups = [one.state for one in upstream if one.setup]

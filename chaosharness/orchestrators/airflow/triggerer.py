@@ -189,6 +189,8 @@ class Triggerer:
         """Write into the database what a trigger has said."""
         engine, world = self.engine, scope.world
         yield from suffer(scope, f"{scope.place}/trigger", "after", attempt)
+        while engine.outage.down:  # what it has said is written later
+            yield engine.machine.settings.triggerer_ms
         if not scope.incarnation.alive:
             return
         words = "" if error is None else f"{type(error).__name__}: {error}"

@@ -62,7 +62,9 @@ def _sweep_at(store: Store, workflow_id: str, visible: int) -> int | None:
     open_tasks = [task for task in workflow.tasks if not task.terminal]
     at = visible  # looks that find nothing are skipped, and keep their places
     while at < useful:
-        at += max(_postpone_ms(workflow, open_tasks, at), 1000)
+        step = max(_postpone_ms(workflow, open_tasks, at), 1000)
+        far = step == POSTPONE_S_MAX * 1000 and (useful - at) // step - 1
+        at += step * max(far, 1)  # they are all of one length, as long as all is far away
     return at
 
 

@@ -36,6 +36,9 @@ from chaosharness.orchestrators.conductor.records import (
 
 __all__ = ["Outcome", "deadline", "decide"]
 
+INT_MAX: Final = 2**31 - 1
+"""The most of Java's `int`: as seconds, 68 years."""
+
 
 @attrs.define
 class Outcome:
@@ -217,12 +220,21 @@ def retry_delay_s(definition: TaskDef, retry_count: int) -> int:
     """Return how long the retry after so many others waits (C4)."""
     match definition.retry_logic:
         case "LINEAR_BACKOFF":
-            delay = definition.retry_delay_s * definition.backoff_scale * (retry_count + 1)
+            delay = _as_int(definition.retry_delay_s * definition.backoff_scale * (retry_count + 1))
         case "EXPONENTIAL_BACKOFF":
-            delay = definition.retry_delay_s * 2**retry_count
+            delay = _as_int(definition.retry_delay_s * min(2**retry_count, INT_MAX))
         case _:
             delay = definition.retry_delay_s
     return min(delay, definition.delay_max_s) if definition.delay_max_s else delay
+
+
+def _as_int(seconds: int) -> int:
+    """What Java's `int` makes of it; what is below 0 then is the most (`DeciderService`, `retry`).
+
+    So pauses that double come to 68 years, and some of them to none at all: 60 s × 2³⁰ are 0.
+    """
+    wrapped = (seconds + 2**31) % 2**32 - 2**31
+    return INT_MAX if wrapped < 0 else wrapped
 
 
 # ---- timeouts

@@ -1,16 +1,16 @@
 """Conductor in a system: its server, which can die between two of its writes, and its workers.
 
 *Source*: `server.py` and `worker.py` name theirs; rules C3, C5, C9, C11, C13.
-*Not modelled*: more than one server, so its locks; a server that stalls; a store that fails
-anywhere but where tasks are made.
+*Not modelled*: more than one server, so its locks; a server that stalls; one write that fails
+anywhere but where tasks are made (a store that is away is away for all of them).
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Crash, Delay, FailedCommit, Redeploy
+from chaosharness.faults import Delay, Redeploy
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import strikes, surface
@@ -45,15 +45,18 @@ from chaosharness.orchestrators.conductor.worker import Worker
 from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.long_waits import LongWaits
+from chaosharness.orchestrators.outage import Outage
+from chaosharness.orchestrators.store_rows import store_surface
 
 __all__ = ["OpenConductor"]
 
-WRITE: Final = surface(after=(Crash,))
+WRITE: Final = store_surface("conductor", "save workflow")
+"""The server may die after each of its writes, whatever it is."""
 
-MAKE: Final = surface(before=(FailedCommit,), after=(Crash,))
+MAKE: Final = store_surface("conductor", "create tasks")
 """Where tasks are made, in a store that may fail (C11)."""
 
-SEARCH: Final = surface(before=(Delay,))
+SEARCH: Final = store_surface("conductor", "search")
 """What is searched is an index, as old as the delay (C19)."""
 
 BEGIN: Final = surface(before=(Redeploy,))
@@ -97,6 +100,7 @@ class OpenConductor:
         self._tried: dict[str, int] = {}  # attempts at writes that might have failed
         self._timer: Any = None
         self._going = False
+        self.outage = Outage(world, self.go_on)
         self.incarnation = self._begin(1)
         self._know_timeouts()
         world.on_network.append(self.go_on)
@@ -104,6 +108,7 @@ class OpenConductor:
         self.waits = LongWaits(world)
         world.at_calm(lambda: self.waits.until(self.server.due()))
         world.on_settled.append(self._abandoned)
+        world.on_waiting.append(self._unanswered)
 
     def miss_workers(self) -> None:
         """Refuse a task that waits for a worker that there never was: a misspelt name, mostly.
@@ -120,6 +125,20 @@ class OpenConductor:
         A deploy may do that: workflows that run keep the names of their tasks.
         """
         return self._unserved({name for name, polling in self.workers.items() if polling})
+
+    def _unanswered(self) -> Iterator[str]:
+        """Yield which task waits to be completed from outside, and nobody has done so."""
+        store = self.server.store
+        for workflow in store.workflows.values():
+            for task in store.view(workflow.id).tasks if workflow.status == RUNNING else ():
+                outside = task.kind == "HUMAN" or (
+                    task.kind == "WAIT" and task.wait_until_ms is None
+                )
+                if outside and not task.terminal:
+                    yield (
+                        f"task {task.ref!r} ({task.kind}) of workflow {workflow.id!r} waits to be "
+                        "completed, and nobody has done so"
+                    )
 
     def _unserved(self, polled: Collection[str]) -> str:
         """Say which task waits for a worker for what is not among these; or nothing."""
@@ -156,8 +175,8 @@ class OpenConductor:
 
     @property
     def up(self) -> bool:
-        """Whether the server's process lives."""
-        return self.incarnation.alive
+        """Whether the server's process lives, and its store is there."""
+        return self.incarnation.alive and not self.outage.down
 
     def _know_timeouts(self) -> None:
         self.world.know_timeout(self.timeout_ms)
@@ -322,7 +341,8 @@ class OpenConductor:
         attempt = reach(scope, operation, SEARCH)
         as_of = self.world.now
         for fault in strikes(scope, operation, "before", attempt):
-            as_of -= self.world.due(fault.lasting) - self.world.now
+            if isinstance(fault, Delay):  # no other is legal
+                as_of -= self.world.due(fault.lasting) - self.world.now
         results = found(self.server.store.workflows.values(), query, as_of)
         return _answer({"totalHits": len(results), "results": results[start : start + size]})
 

@@ -22,19 +22,21 @@ import attrs
 from chaosharness.errors import RefusedValue
 from chaosharness.faults import Crash, Delay, LostReply, LostRequest, NetworkPartition, Pause
 from chaosharness.handlers.handling import ended, reach, suffer
-from chaosharness.handlers.port import HANDLE, Peer, cut, strikes, surface, trouble
+from chaosharness.handlers.port import HANDLE, Peer, cut, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.conductor.functions import bind, given_task, in_context, result_of
 from chaosharness.orchestrators.conductor.records import Task
 from chaosharness.orchestrators.conductor.server import Result, Server
+from chaosharness.orchestrators.outage import Outage
+from chaosharness.orchestrators.store_rows import store_surface
 
 __all__ = ["Engine", "Worker"]
 
-POLL: Final = surface(after=(LostReply,))
-REPORT: Final = surface(
-    before=(LostRequest, NetworkPartition), after=(LostReply,), also_before=(Crash, Pause, Delay),
+POLL: Final = store_surface("conductor", "poll")
+REPORT: Final = store_surface(
+    "conductor", "report", before=(NetworkPartition,), also_before=(Crash, Pause, Delay),
     also_after=(Crash, Pause),
 )  # fmt: skip
 WAITS_MS: Final = (0, 10_000, 20_000, 30_000)
@@ -47,10 +49,11 @@ class Engine(Peer, Protocol):
     world: World
     server: Server
     latency_ms: int
+    outage: Outage
 
     @property
     def up(self) -> bool:
-        """Whether the server's process lives."""
+        """Whether the server's process lives, and its store is there."""
 
     def scope_of(self, workflow_id: str) -> Scope:
         """Whose work a workflow is, and what it was caused by last."""
@@ -213,6 +216,7 @@ class Worker:
                     lost = True
                 else:
                     yield from trouble(scope, fault, engine)
+            engine.outage.strike(scope)
         if lost or cut(scope, engine, "out"):
             yield engine.timeout_ms
             return False

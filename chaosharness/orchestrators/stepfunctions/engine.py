@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Delay, Duplicate, Redeploy
+from chaosharness.faults import Delay, Redeploy
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach
 from chaosharness.handlers.port import strikes, surface
@@ -41,7 +41,13 @@ from chaosharness.orchestrators.stepfunctions.refusals import (
     StepFunctionsError,
 )
 from chaosharness.orchestrators.stepfunctions.tasks import function_name, functions_of
-from chaosharness.orchestrators.stepfunctions.unserved import no_function, no_machine, no_worker
+from chaosharness.orchestrators.stepfunctions.unserved import (
+    no_function,
+    no_machine,
+    no_worker,
+    unanswered,
+)
+from chaosharness.orchestrators.store_rows import store_surface
 
 __all__ = ["OpenStepFunctions", "StepFunctions"]
 
@@ -117,10 +123,10 @@ class StepFunctions:
         return OpenStepFunctions(self, world)
 
 
-EXPRESS: Final = surface(before=(Duplicate,))
+EXPRESS: Final = store_surface("step functions", "run")
 """AWS may run an Express execution again from its beginning, beside the first (S1)."""
 
-DESCRIBE: Final = surface(before=(Delay,))
+DESCRIBE: Final = store_surface("step functions", "describe")
 """What is read is a copy, as old as the delay (S12)."""
 
 BEGIN: Final = surface(before=(Redeploy,))
@@ -165,6 +171,7 @@ class OpenStepFunctions:
         self.waits = LongWaits(world)
         world.at_calm(lambda: self.waits.until(self.service.due()))
         world.on_settled.append(self._abandoned)
+        world.on_waiting.append(lambda: unanswered(self.service.executions.values()))
         world.know_timeout(definition.timeout_ms)
         for graph in definition.every_graph():
             for state in graph.every_state():
@@ -317,8 +324,8 @@ class OpenStepFunctions:
         number = reach(scope, update, UPDATE)
         if update in world.armed:
             for fault in strikes(scope, update, "before", number):
-                assert isinstance(fault, Delay)
-                seen_ms = min(world.due(fault.lasting), world.now + SEEN_MS_MAX)
+                if isinstance(fault, Delay):  # no other is legal
+                    seen_ms = min(world.due(fault.lasting), world.now + SEEN_MS_MAX)
         self.service.update(machine, definition, world.now, seen_ms)
         world.effects += 1
         scope.record("note", "", 0, {"what": "state machine updated", "machine": place})
@@ -381,8 +388,8 @@ class OpenStepFunctions:
         as_of = self.world.now
         if read in self.world.armed:
             for fault in strikes(scope, read, "before", number):
-                assert isinstance(fault, Delay)
-                as_of -= self.world.due(fault.lasting) - self.world.now
+                if isinstance(fault, Delay):  # no other is legal
+                    as_of -= self.world.due(fault.lasting) - self.world.now
         if execution.started_ms > as_of:
             raise ExecutionDoesNotExist(f"Execution Does Not Exist: '{arn}'")
         return _described(execution, as_of)

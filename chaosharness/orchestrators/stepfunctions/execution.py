@@ -4,7 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, Final, ParamSpec
 
 import attrs
 
@@ -24,6 +24,9 @@ from chaosharness.orchestrators.stepfunctions.errors import RUNTIME, TIMEOUT, St
 from chaosharness.orchestrators.stepfunctions.history import EVENTS_MAX, Event, as_text, java_key
 
 __all__ = ["Execution", "Pending"]
+
+LASTS_MS: Final = {"STANDARD": 365 * 24 * 3_600_000, "EXPRESS": 5 * 60_000}
+"""How long an execution lasts at most: then it has timed out (S10)."""
 
 P = ParamSpec("P")
 
@@ -85,6 +88,7 @@ class Execution:
     since_ms: int = -1  # when it was started, or redriven last
     redriven: int = 0
     life: int = 1  # of an Express execution that is run more than once (S1)
+    lasts_ms: int = LASTS_MS["STANDARD"]
 
     # ---------------------------------------------------------------- its life
 
@@ -113,14 +117,16 @@ class Execution:
             times += [at for at in (pending.deadline_ms, pending.heartbeat_ms) if at is not None]
         if self.graph.timeout_seconds is not None:
             times.append(self.since_ms + int(self.graph.timeout_seconds * 1000))
-        return min(times, default=None)
+        # What is due after the longest that an execution lasts never comes (S10).
+        return min(*times, self.since_ms + self.lasts_ms) if times else None
 
     @_within_its_history
     def tick(self, now_ms: int) -> None:
         """Let time act: waits end, deadlines pass."""
         self.now_ms = now_ms
         limit = self.graph.timeout_seconds
-        if limit is not None and now_ms >= self.since_ms + int(limit * 1000):
+        limit_ms = self.lasts_ms if limit is None else min(int(limit * 1000), self.lasts_ms)
+        if now_ms >= self.since_ms + limit_ms:
             self.finish("TIMED_OUT", None, StateError(TIMEOUT))
             return
         for branch in [b for b, at in self.sleeping.items() if at <= now_ms]:

@@ -21,7 +21,7 @@ from chaosharness.kernel.allowed import spelled
 from chaosharness.orchestrators.stepfunctions.branch import Work
 from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
 from chaosharness.orchestrators.stepfunctions.errors import TIMEOUT, StateError
-from chaosharness.orchestrators.stepfunctions.execution import Execution
+from chaosharness.orchestrators.stepfunctions.execution import LASTS_MS, Execution
 from chaosharness.orchestrators.stepfunctions.history import EVENTS_MAX, PAYLOAD_MAX
 from chaosharness.orchestrators.stepfunctions.refusals import (
     ExecutionAlreadyExists,
@@ -122,7 +122,9 @@ class Service:
                 return known
             raise ExecutionAlreadyExists(f"Execution Already Exists: '{arn_of(machine, name)}'")
         graph = choose(machine) or self._graph(machine, now_ms)
-        execution = Execution(name, machine, graph, data, now_ms, walk_states)
+        execution = Execution(
+            name, machine, graph, data, now_ms, walk_states, lasts_ms=LASTS_MS[self.kinds[machine]]
+        )
         self.executions[machine, name] = execution
         execution.begin()
         return execution
@@ -151,7 +153,7 @@ class Service:
         lives = sum(one.name == execution.name for one in self.executions.values())
         twin = Execution(
             execution.name, execution.machine, execution.graph, copy.deepcopy(execution.data),
-            now_ms, walk_states, life=lives + 1,
+            now_ms, walk_states, life=lives + 1, lasts_ms=execution.lasts_ms,
         )  # fmt: skip
         self.executions[twin.machine, f"{twin.name}#{len(self.executions) + 1}"] = twin
         twin.begin()

@@ -5,12 +5,13 @@ told at once. An activity that no worker asks for waits as long as `TimeoutSecon
 ever where it says nothing (99,999,999 s); nobody is told.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from chaosharness.kernel.allowed import listed, meant
+from chaosharness.orchestrators.stepfunctions.execution import Execution
 from chaosharness.orchestrators.stepfunctions.machine import Asked
 
-__all__ = ["no_function", "no_machine", "no_worker"]
+__all__ = ["no_function", "no_machine", "no_worker", "unanswered"]
 
 
 def no_function(asked: Asked, name: str, known: Collection[str]) -> str:
@@ -45,6 +46,20 @@ def no_worker(waiting: Mapping[str, Iterable[Asked]], polled: Collection[str]) -
                     f"{_list(polled)}{_near(name, polled)}"
                 )
     return ""
+
+
+def unanswered(executions: Iterable[Execution]) -> Iterator[str]:
+    """Yield what a state waits for by its token, without a timeout, and nobody has brought back."""
+    for execution in executions:
+        for pending in execution.pending.values():
+            if not pending.work.callback and pending.work.kind != "activity":
+                continue
+            if pending.deadline_ms is None and pending.heartbeat_ms is None:
+                yield (
+                    f"state {pending.branch.state!r} of execution {execution.name!r} "
+                    f"({execution.machine}) waits for its token, and nobody has brought it back; "
+                    "it has no TimeoutSeconds, so it waits for a year"
+                )
 
 
 def _where(asked: Asked) -> str:

@@ -103,6 +103,7 @@ class Cached:
     asked: dict[str, Commanded] = attrs.field(factory=dict)  # of other workflows, by event
     kinds: dict[int, int] = attrs.field(factory=dict)  # how an activity is to be cancelled
     child_kinds: dict[int, int] = attrs.field(factory=dict)
+    fired: set[int] = attrs.field(factory=set)  # timers
     resolved: set[int] = attrs.field(factory=set)  # activities that have ended for the workflow
     gone: set[int] = attrs.field(factory=set)  # children, likewise
     patches: set[str] = attrs.field(factory=set)
@@ -234,7 +235,8 @@ class Cached:
                 seq = command.request_cancel_local_activity.seq
                 again += self._cancel_local(seq, now_ms)
             elif kind == "cancel_timer":
-                if not self._unsend("start_timer", command.cancel_timer.seq):
+                seq = command.cancel_timer.seq
+                if seq not in self.fired and not self._unsend("start_timer", seq):
                     self.pending.append(command)
             elif kind == "request_cancel_activity":
                 again += self._cancel_activity(command)
@@ -422,7 +424,9 @@ class Cached:
         self, kind: str, attributes: dict[str, Any]
     ) -> Iterator[WorkflowActivationJob]:
         if kind == "TIMER_FIRED":
-            yield jobs.timer(self.timers[attributes["startedEventId"]])
+            seq = self.timers[attributes["startedEventId"]]
+            self.fired.add(seq)  # to cancel it now is no command any more
+            yield jobs.timer(seq)
         elif kind.startswith("ACTIVITY_TASK_") and kind in jobs.ACTIVITY_ENDS:
             seq = self.activities[attributes["scheduledEventId"]]
             if seq not in self.resolved:

@@ -6,6 +6,10 @@ from chaosharness.orchestrators.temporal.run import Activity, Run
 
 __all__ = ["STICKY_MS", "timed_out", "times_of"]
 
+TRIES_MS: Final = (100, 270, 559, 1_050, 1_886, 3_305, 5_719, 9_822)
+"""When a client or a worker asks again, since it first did: after 100 ms, and 1.7 times as long
+each time, for 10 s at most (T17)."""
+
 STICKY_MS: Final = 10_000
 """How long a task waits for the worker that has the run in its cache (rule T5)."""
 

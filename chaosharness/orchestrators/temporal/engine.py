@@ -2,8 +2,7 @@
 
 *Source*: temporalio/temporal; what is compared with the real server and the real sdk-core stands in
 `docs/how-to/temporal.md`.
-*Not modelled*: several servers, namespaces, persistence that fails (the store answers or the server
-is unavailable), Nexus.
+*Not modelled*: several servers, namespaces, Nexus; a store of which one shard alone is away.
 """
 
 import json
@@ -15,13 +14,15 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
+from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.long_waits import LongWaits
-from chaosharness.orchestrators.temporal.deadlines import STICKY_MS
+from chaosharness.orchestrators.outage import Outage
+from chaosharness.orchestrators.temporal.deadlines import STICKY_MS, TRIES_MS
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
 from chaosharness.orchestrators.temporal.unserved import Registry, abandoned, missing
@@ -106,6 +107,7 @@ class OpenTemporal:
         self.scopes: dict[str, Scope] = {}
         self.decisions = Decisions(world)
         self.waits = LongWaits(world)
+        self.outage = Outage(world, self._back)
         self.noted: set[str] = set()
         self.watchers: dict[str, list[Callable[[Run], None]]] = {}
         self.asked: dict[str, tuple[str, Run]] = {}
@@ -118,6 +120,7 @@ class OpenTemporal:
         world.at_calm(self.miss_workers)
         world.at_calm(lambda: self.waits.until(self._due()))
         world.on_settled.append(self._abandoned)
+        world.on_waiting.append(self._waiting)
 
     # ---- as a peer of its clients
 
@@ -157,12 +160,26 @@ class OpenTemporal:
     def serve(
         self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
     ) -> None:
-        """Answer a client's request."""
+        """Answer a client's request; one that comes while the store is away is refused in time."""
         from chaosharness.orchestrators.temporal.rpc import answer
 
+        if self.outage.down:
+            drive_in_kernel(
+                self._serve_later(caller, operation, attempt, request, reply), self.world
+            )
+            return
         self.server.now_ms = max(self.server.now_ms, self.world.now)
         answer(self, caller, request, reply)
         self.go_on()
+
+    def _serve_later(
+        self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
+    ) -> Script[None]:
+        """Answer what a client asks again and again, as its library does; or refuse it."""
+        if (yield from self.outage.reached(TRIES_MS)):
+            self.serve(caller, operation, attempt, request, reply)
+        else:
+            reply(None, self.refused(operation), happened=False)
 
     # ---- workers
 
@@ -244,7 +261,31 @@ class OpenTemporal:
         polling = [one for queue in self.workers.values() for one in queue if one.shutdown.polls]
         deciding = {one.queue for one in polling if one.workflows}
         working = {one.queue for one in polling if one.activities}
-        return abandoned(self.server.latest(), deciding, working)
+        words = abandoned(self.server.latest(), deciding, working)
+        if words or not self.server.runs:
+            return words
+        from chaosharness.orchestrators.temporal.waiting import for_ever
+
+        def is_open(workflow_id: str) -> bool:
+            return self.server.find(workflow_id).status == "RUNNING"
+
+        return for_ever(self.server.latest(), self._class_of, is_open)
+
+    def _waiting(self) -> Iterable[str]:
+        """Say what waits for a signal or an update that nobody has sent."""
+        if not self.server.runs:
+            return []
+        from chaosharness.orchestrators.temporal.waiting import for_somebody
+
+        return for_somebody(self.server.runs.values(), self._class_of)
+
+    def _class_of(self, run: Run) -> type | None:
+        """The workflow class of a run, where a worker has it."""
+        for worker in self.workers.get(run.queue, ()):
+            if run.type in worker.workflows:
+                found: type = worker.workflows[run.type]
+                return found
+        return None
 
     # ---- runs
 
@@ -287,7 +328,7 @@ class OpenTemporal:
 
     def go_on(self) -> None:
         """Hand out what is ready, tell what has begun and ended, and be woken in time."""
-        if self._going:
+        if self._going or self.outage.down:
             return
         self._going = True
         try:
@@ -415,11 +456,19 @@ class OpenTemporal:
 
     def _tick(self, _: Any) -> None:
         self._timer = None
+        if self.outage.down:
+            return
         before = self._facts()
         self.server.tick(self.world.now)
         if self._facts() != before:
             self.world.effects += 1
         self.go_on()
+
+    def _back(self) -> None:
+        """The store is there again: what was due meanwhile is done now, all at once (T25)."""
+        if self._timer is not None:
+            self.world.agenda.cancel(self._timer)
+        self._tick(None)
 
     def _facts(self) -> tuple[int, int]:
         return self.server.made, sum(len(run.events) for run in self.server.latest())

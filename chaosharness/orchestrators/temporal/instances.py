@@ -30,9 +30,16 @@ from chaosharness.orchestrators.temporal.interception import Interception
 from chaosharness.orchestrators.temporal.protos import as_failure, given_fields, moment
 from chaosharness.orchestrators.temporal.run import Run
 
-__all__ = ["Instance", "definition_of"]
+__all__ = ["Instance", "definition_of", "sets_handlers"]
 
-SETTERS: Final = frozenset({"set_signal_handler", "set_dynamic_signal_handler"})
+SETTERS: Final = frozenset(
+    {
+        "set_signal_handler",
+        "set_dynamic_signal_handler",
+        "set_update_handler",
+        "set_dynamic_update_handler",
+    }
+)
 
 _LOG = logging.getLogger("temporalio.worker._workflow_instance")
 
@@ -109,13 +116,13 @@ class Instance:
         None where there is none, and where it has handlers that it sets while it runs.
         """
         unheard = getattr(self._inner, "_buffered_signals", None)
-        if not unheard or _sets_handlers(self._workflow):
+        if not unheard or sets_handlers(self._workflow):
             return None
         return [*unheard], [one for one in definition_of(self._workflow).signals if one]
 
 
 @lru_cache(maxsize=1_000)
-def _sets_handlers(workflow: type) -> bool:
+def sets_handlers(workflow: type) -> bool:
     """Whether code of a workflow, or of its module, sets handlers of signals as it runs."""
     beside = vars(sys.modules.get(workflow.__module__, object()) or object())
     functions = [*beside.values(), *(one for cls in workflow.__mro__ for one in vars(cls).values())]

@@ -16,8 +16,9 @@ from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from chaosharness.faults import Delay
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach
-from chaosharness.handlers.port import strikes, surface
+from chaosharness.handlers.port import strikes
 from chaosharness.kernel.scope import Scope
+from chaosharness.orchestrators.store_rows import store_surface
 from chaosharness.orchestrators.temporal.protos import as_payloads, encoded, stamp
 from chaosharness.orchestrators.temporal.refusals import Refused
 from chaosharness.orchestrators.temporal.visibility import STATUSES, TYPES, Record, records
@@ -25,7 +26,7 @@ from chaosharness.orchestrators.temporal.visibility_query import grouped, test_o
 
 __all__ = ["LISTINGS", "told_of"]
 
-VISIBILITY: Final = surface(before=(Delay,))
+VISIBILITY: Final = store_surface("temporal", "visibility")
 """What is read is an index, as old as the delay (T33)."""
 _NUMBER: Final = {status: number for number, status in enumerate(STATUSES, 1)}
 
@@ -40,8 +41,8 @@ def _as_of(engine: Any, caller: Scope) -> int:
     late = 0
     if operation in world.armed:
         for fault in strikes(scope, operation, "before", attempt):
-            assert isinstance(fault, Delay)
-            late += world.due(fault.lasting) - world.now
+            if isinstance(fault, Delay):  # no other is legal
+                late += world.due(fault.lasting) - world.now
     return int(world.now - late)
 
 

@@ -22,7 +22,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.testing import ActivityEnvironment
 
 from chaosharness.errors import ChaosharnessError
-from chaosharness.faults import Crash, LostReply, LostRequest, Pause
+from chaosharness.faults import Crash, LostRequest, Pause
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.places import told
@@ -31,6 +31,8 @@ from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
+from chaosharness.orchestrators.outage import Outage
+from chaosharness.orchestrators.store_rows import store_surface
 from chaosharness.orchestrators.temporal import jobs
 from chaosharness.orchestrators.temporal.asking import Question
 from chaosharness.orchestrators.temporal.calling import (
@@ -46,6 +48,7 @@ from chaosharness.orchestrators.temporal.core import (
     Nondeterminism,
     TaskFailed,
 )
+from chaosharness.orchestrators.temporal.deadlines import TRIES_MS
 from chaosharness.orchestrators.temporal.instances import Instance
 from chaosharness.orchestrators.temporal.interception import Interception
 from chaosharness.orchestrators.temporal.local_activities import BEAT_SHARE, LocalWork
@@ -69,8 +72,8 @@ from chaosharness.orchestrators.temporal.unserved import DYNAMIC, Registry, not_
 __all__ = ["Engine", "Worker"]
 
 DECIDE: Final = surface(before=(Crash,), also_before=(Pause,))
-STORE: Final = surface(before=(Crash, Pause), after=(Crash,), also_after=(LostReply,))
-REPORT: Final = surface(before=(LostRequest,), also_after=(LostReply,))
+STORE: Final = store_surface("temporal", "store decision", before=(Crash, Pause), after=(Crash,))
+REPORT: Final = store_surface("temporal", "report")
 NOT_FOUND: Final = "NotFoundError"
 UNWRITTEN_EVENTS: Final = 2
 """Of a speculative task that did nothing: that it was scheduled, and started (T28)."""
@@ -86,6 +89,7 @@ class Engine(Protocol):
     server: Server
     latency_ms: int
     decisions: Decisions
+    outage: Outage
     registry: Registry
 
     def scope_of(self, run: Run) -> Scope:
@@ -267,7 +271,14 @@ class Worker:
         operation = f"{scope.place}/store decision"
         attempt = reach(scope, operation, STORE)
         yield from suffer(scope, operation, "before", attempt)
+        self.engine.outage.strike(scope)
+        reached = yield from self.engine.outage.reached(TRIES_MS)
         if not self.alive:
+            return
+        if not reached:  # its task times out, and is anybody's again (T4)
+            scope.record("reply", operation, attempt, {"outcome": "failed", "happened": False})
+            self._forget(run)
+            self._free(run)
             return
         server.now_ms = max(server.now_ms, world.now)
         self.engine.scope_of(run).cause = scope.cause
@@ -487,6 +498,8 @@ class Worker:
             server = self.engine.server
             server.now_ms = max(server.now_ms, self.engine.world.now)
             payloads = self.converter.payload_converter.to_payloads(details) if details else []
+            if self.engine.outage.down:  # a heartbeat that fails is not sent again
+                return
             try:
                 asked = server.heartbeat(task.token, payloads_json(payloads))
             except Refused:
@@ -538,6 +551,9 @@ class Worker:
                     scope.record("reply", report, number, {"outcome": "failed", "happened": False})
                     return
         yield self.engine.latency_ms
+        if not (yield from self.engine.outage.reached(TRIES_MS)):
+            scope.record("reply", report, number, {"outcome": "failed", "happened": False})
+            return
         if not self.alive:
             return
         server.now_ms = max(server.now_ms, world.now)
@@ -563,6 +579,8 @@ class Worker:
             data = {"outcome": "failed", "error": str(refused), "late": True}
             scope.record("reply", report, number, data)
             return
+        if report in world.armed:  # a lost reply: it is reported again, and refused (T14)
+            strikes(scope, report, "after", number)
         self.engine.scope_of(task.run).cause = scope.cause
         self.engine.go_on()
 

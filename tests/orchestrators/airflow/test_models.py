@@ -51,8 +51,8 @@ def test_each_twin_is_named_at_one_fault_with_nothing_claimed(
 @pytest.mark.parametrize(
     ("twin", "faults"),
     [
-        (broken.key_of_try, 0),
-        (broken.charge_once_by_xcom, 0),
+        (broken.key_of_try, 1),
+        (broken.charge_once_by_xcom, 1),
         (broken.undone_too_soon, 1),
         (broken.cleaned_up_by_xcom, 1),
         (broken.refund_in_callback, 1),

@@ -68,6 +68,9 @@ class Own:
         return "own()"
 
 
+GROUPS = (SimpleNamespace(group_id="g"), SimpleNamespace(group_id="h"))
+
+
 class HITLOperator:
     """What is called so waits for a person."""
 
@@ -83,8 +86,14 @@ class HITLOperator:
         ),
         (dag(SimpleNamespace(task_id="a")), "task 'a' of DAG 'd' is no operator"),
         (
-            dag(operator("a", get_closest_mapped_task_group=lambda: SimpleNamespace(group_id="g"))),
-            "task 'a' of DAG 'd' is in the mapped task group 'g'",
+            dag(
+                operator(
+                    "a",
+                    get_closest_mapped_task_group=lambda: GROUPS[0],
+                    iter_mapped_task_groups=lambda: iter(GROUPS),
+                )
+            ),
+            "task 'a' of DAG 'd' is in the mapped task group 'g', and that in the mapped group 'h'",
         ),
         (3, "3 is no DAG"),
     ],
@@ -198,6 +207,63 @@ def test_classic_operators_run_by_their_own_code(files: Path) -> None:
     assert len(seen) % 3 == 0
     assert run.ending.verdict == "quiet"
     assert not explore(system, properties=assumed(system), faults_max=1).counterexamples
+
+
+def test_mapped_groups_are_read_and_their_operators_run_by_their_own_code(files: Path) -> None:
+    from airflow.providers.standard.operators.python import PythonOperator
+    from airflow.sdk import DAG, task, task_group
+
+    seen: list[Any] = []
+    with DAG("grouped", default_args={"retries": 2}) as made:
+
+        @task
+        def find(params: Any) -> list[int]:
+            return [*range(params["n"])]
+
+        @task
+        def double(n: int, by: int, ti: Any) -> int:
+            seen.append((ti.map_index, n))
+            return n * by
+
+        @task
+        def add(doubled: int, more: int) -> int:
+            return doubled + more
+
+        @task
+        def total(all_of: Any) -> None:
+            seen.append([*all_of])
+
+        @task_group
+        def parcel(n: int, by: int) -> Any:
+            found = add(double(n, by), 1)
+            told = PythonOperator(task_id="told", python_callable=seen.append, op_args=[found])
+            found >> told
+            return found
+
+        total(parcel.partial(by=2).expand(n=find()))
+        known = parcel.expand_kwargs([{"n": 7, "by": 1}, {"n": 8, "by": 1}])
+        total(known)
+    system = System("grouped")
+    airflow = system.add(Airflow("airflow", dags=[made]))
+
+    @system.service("workers", replicas=2)
+    def workers(env: Env) -> None:
+        env.tasks(airflow)
+
+    @system.entry(examples=[3])
+    def begin(env: Env, n: int) -> None:
+        env.client(airflow).trigger_dag_run("grouped", dag_run_id="r", conf={"n": n})
+
+    run = system.run()
+    found = ends(run)
+    assert {*found.values()} == {"success"}
+    assert [name for name in found if name.startswith("parcel.add")] == [
+        "parcel.add[0]", "parcel.add[1]", "parcel.add[2]",
+    ]  # fmt: skip
+    assert sorted(one for one in seen if isinstance(one, int)) == [1, 3, 5, 8, 9]
+    assert sorted(one for one in seen if isinstance(one, list)) == [[1, 3, 5], [8, 9]]
+    campaign = explore(system, properties=assumed(system), faults_max=1, runs_max=80)
+    assert not campaign.counterexamples
 
 
 def test_mapped_operators_run_by_their_own_code(files: Path) -> None:

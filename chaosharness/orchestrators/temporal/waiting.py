@@ -1,0 +1,77 @@
+"""Workflows that wait at the end of a run, with nothing due any more: for whom, if for anybody.
+
+One that nobody can wake waits for ever. One that has had no signal and no update may be meant to:
+that is said, and not accused. One that has had some lives on as entities do, and nothing is said.
+
+*Not modelled*: which of its signals a workflow waits for: that is known to its code alone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from chaosharness.kernel.allowed import listed
+from chaosharness.orchestrators.temporal.instances import definition_of, sets_handlers
+from chaosharness.orchestrators.temporal.run import Run
+
+__all__ = ["for_ever", "for_somebody"]
+
+HEARD: Final = (
+    "EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED",
+    "EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED",
+)
+
+ClassOf = Callable[[Run], type | None]
+
+
+def _rests(run: Run) -> bool:
+    """Whether nothing is due, nothing is on its way, and nobody else ends it."""
+    pending = run.task or run.activities or run.timers or run.children or run.buffer
+    return run.status == "RUNNING" and not pending and run.due_ms is None and not run.not_before_ms
+
+
+def _names(workflow: type) -> list[str]:
+    """What it has handlers for, as it stands in its class."""
+    found = definition_of(workflow)
+    return sorted(one or "any" for one in (*found.signals, *found.updates))
+
+
+def for_ever(runs: Iterable[Run], class_of: ClassOf, is_open: Callable[[str], bool]) -> str:
+    """Say which workflow nobody can wake: nothing is due, and it handles nothing; or nothing.
+
+    Args:
+        runs: The latest of each workflow id.
+        class_of: The class of a run's workflow; None where no worker has it any more.
+        is_open: Whether the run of a workflow id goes on: a child may live as long as its parent.
+    """
+    for run in runs:
+        workflow = class_of(run)
+        if workflow is None or not _rests(run) or (run.parent and is_open(run.parent[0])):
+            continue
+        if not _names(workflow) and not sets_handlers(workflow):
+            return (
+                f"workflow {run.type!r} ({run.workflow_id}) waits for ever: nothing is due any "
+                "more, and it has no handler for a signal or an update, so that nobody can wake it"
+            )
+    return ""
+
+
+def for_somebody(runs: Iterable[list[Run]], class_of: ClassOf) -> Iterator[str]:
+    """Yield what waits for a signal or an update, and has never had any.
+
+    Args:
+        runs: All runs of each workflow id, in order.
+        class_of: As for `for_ever`.
+    """
+    for chain in runs:
+        workflow = class_of(chain[-1])
+        if workflow is None or not _rests(chain[-1]):
+            continue
+        if any(event["eventType"] in HEARD for run in chain for event in run.events):
+            continue
+        names = _names(workflow)
+        if names or sets_handlers(workflow):
+            yield (
+                f"workflow {chain[-1].type!r} ({chain[-1].workflow_id}) waits for a signal or an "
+                f"update ({listed(names) if names else 'it sets its handlers itself'}), and nobody "
+                "has sent it any"
+            )
