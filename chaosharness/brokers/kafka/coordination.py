@@ -33,6 +33,14 @@ def _spelled(places: tuple[LogPartition, ...]) -> tuple[str, ...]:
     return tuple([f"{topic}[{index}]" for topic, index in places])
 
 
+@lru_cache(maxsize=4_096)
+def _ways(
+    cluster: str, group: str, places: tuple[LogPartition, ...]
+) -> tuple[tuple[LogPartition, str, int, str], ...]:
+    """Return log partitions in parts, each with how it is called to deliver a record of it."""
+    return tuple([(one, *one, f"{cluster}.{one[0]}/deliver to {group}") for one in places])
+
+
 class Coordination:
     """Drives the groups of a machine on behalf of the consumers of a run.
 
@@ -131,7 +139,7 @@ class Coordination:
             before.group.committed = crew.group.committed
             before.group.pending = crew.group.pending
             crew.solos.append(before)
-        self._give(before, places)
+        self._give(before, tuple(places))
         return before
 
     def _enter(self, crew: Crew, member: Member, why: str) -> None:
@@ -364,29 +372,23 @@ class Coordination:
             self.rebalance(member.crew, "log partitions were given up")
         self._give(member, new)
 
-    def _give(self, member: Member, places: Iterable[LogPartition]) -> None:
+    def _give(self, member: Member, places: tuple[LogPartition, ...]) -> None:
         """Let a member read log partitions."""
         crew = member.crew
         committed = member.group.committed
         logs, owners = self.machine.logs, self.owners
         slots, order = member.slots, member.order
-        pending = member.group.pending
+        pending = bool(member.group.pending)
         from_start = member.reset == "earliest" or self.beginnings.usual
-        for place in places:
-            topic, index = place
+        as_they_are = from_start and not committed
+        for place, topic, index, operation in _ways(self.name, crew.name, places):
             log = logs[topic][index]
-            if committed or not from_start:
-                at = self._place(member, place, log, from_start=from_start)
-            else:
-                at = log.start
-            operation = crew.operations.get(topic) or crew.operation(self.name, topic)
-            slots[place] = slot = Slot(place, operation, log.records, at)
-            if pending:
-                slot.unstable = True
+            at = log.start if as_they_are else self._place(member, place, log, from_start)
+            slots[place] = slot = Slot(place, operation, log.records, at, pending)
             order.append(slot)
             owners.setdefault(place, []).append(member)
 
-    def _place(self, member: Member, place: LogPartition, log: Log, *, from_start: bool) -> int:
+    def _place(self, member: Member, place: LogPartition, log: Log, from_start: bool) -> int:
         """Return where a member goes on in a log partition."""
         at = member.group.committed.get(place, -1)
         if at < 0:

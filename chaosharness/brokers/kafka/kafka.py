@@ -25,7 +25,13 @@ from chaosharness.brokers.kafka.administration import KafkaAdmin
 from chaosharness.brokers.kafka.batches import UNKEYED, Unkeyed
 from chaosharness.brokers.kafka.beginnings import LEARNS, Learns
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
-from chaosharness.brokers.kafka.consumers import ISOLATIONS, OPTIONS, Subscription
+from chaosharness.brokers.kafka.consumers import (
+    ISOLATIONS,
+    OPTIONS,
+    USUAL,
+    Subscription,
+    subscribed,
+)
 from chaosharness.brokers.kafka.leaving import Leaving
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.kafka.profiles import ACKS, CLIENTS, Acks, Client, Profile, profile_of
@@ -435,15 +441,15 @@ class OpenKafka(Cluster):
     def consume(
         self, intake: Intake, topic: str, *, service: str, group: str | None = None, **options: Any
     ) -> None:
-        """Have a handler called per message: see `Subscription` for the options."""
-        try:
-            if options:
+        """Have a handler called per message: see `subscribed` for the options."""
+        if options:
+            try:
                 check_options(options, OPTIONS)
-                subscription = Subscription(self, intake, **options)
-            else:
-                subscription = Subscription(self, intake)
-        except (TypeError, ValueError) as error:
-            raise wired_wrongly(intake.place, repr(topic), error) from None
+                subscription = subscribed(self, intake, **options)
+            except (TypeError, ValueError) as error:
+                raise wired_wrongly(intake.place, repr(topic), error) from None
+        else:
+            subscription = Subscription(self, intake, f"{intake.place}/{self.name}.commit", USUAL)
         if topic not in self.logs:
             self.check((topic,))
         after = subscription.acknowledge == "after"

@@ -32,15 +32,10 @@ class Standing:
 class Crew:
     """The consumers of one group. `group` is what the coordinator knows of them."""
 
-    __slots__ = (
-        *("again", "group", "high", "listens", "members", "name", "operations", "solos"),
-        "tried_at",
-    )
+    __slots__ = (*("again", "group", "high", "listens", "members", "name", "solos", "tried_at"),)
 
     def __init__(self, group: Group) -> None:
         self.group = group
-        self.operations: dict[str, str] = {}
-        """What it is called that a record of a topic is delivered to it."""
         self.name = group.name
         self.members: list[Member] = []
         self.solos: list[Member] = []
@@ -50,11 +45,6 @@ class Crew:
         self.high: dict[LogPartition, int] = {}
         self.again: dict[tuple[LogPartition, int], int] = {}
         self.tried_at = -1
-
-    def operation(self, cluster: str, topic: str) -> str:
-        """Return what it is called that a record of a topic is delivered to it, spelled once."""
-        made = self.operations[topic] = f"{cluster}.{topic}/deliver to {self.name}"
-        return made
 
     def count(self, place: LogPartition, offset: int) -> int:
         """Count a repeated delivery of the record at an offset; return the how-manieth it is.
