@@ -116,7 +116,7 @@ class Coordination:
     def _crew(self, group: str) -> Crew:
         crew = self.crews.get(group)
         if crew is None:
-            crew = self.crews[group] = Crew(self.machine.group(group))
+            crew = self.crews[group] = Crew(self.machine.group(group), group)
         return crew
 
     def attach(
