@@ -29,7 +29,7 @@ from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
 from chaosharness.brokers.rabbitmq.consumers import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.link import Link
-from chaosharness.brokers.rabbitmq.profiles import CLIENTS, Client, profile_of
+from chaosharness.brokers.rabbitmq.profiles import CLIENTS, PROFILES, Client
 from chaosharness.brokers.rabbitmq.publishing import Publisher
 from chaosharness.brokers.rabbitmq.rows import DELIVER, DELIVER_AUTO, SEARCHABLE, widened
 from chaosharness.brokers.rabbitmq.subscription import OPTIONS, Subscription, check_given
@@ -70,11 +70,6 @@ def _searchable(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
     if not set(value) <= set(SEARCHABLE):
         right = "some of " + ", ".join(kind.__name__ for kind in SEARCHABLE)
         raise allowed.refused("RabbitMQ", attribute.name, right, value)
-
-
-def _by_client(name: str) -> Any:
-    """Return a default that the client has, of a broker whose client is named."""
-    return attrs.Factory(lambda self: getattr(profile_of(self.client), name), takes_self=True)
 
 
 @attrs.frozen
@@ -181,15 +176,15 @@ class RabbitMQ:
         kw_only=True,
     )
     confirms: bool = attrs.field(
-        default=_by_client("confirms"), validator=allowed.flag(), kw_only=True
+        default=PROFILES.default("confirms"), validator=allowed.flag(), kw_only=True
     )
     resends: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     heartbeat_ms: int = attrs.field(
-        default=_by_client("heartbeat_ms"), validator=allowed.whole(0), kw_only=True
+        default=PROFILES.default("heartbeat_ms"), validator=allowed.whole(0), kw_only=True
     )
     consumer_timeout_ms: int = attrs.field(default=1_800_000, validator=_positive, kw_only=True)
     reconnect_ms: int = attrs.field(
-        default=_by_client("reconnect_ms"), validator=_positive, kw_only=True
+        default=PROFILES.default("reconnect_ms"), validator=_positive, kw_only=True
     )
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
@@ -209,7 +204,7 @@ class RabbitMQ:
         """Which server it is, and whose defaults its clients have; empty where nothing is said."""
         if self.client is None and self.version == VERSION:
             return ""
-        known, names = profile_of(self.client), ("confirms", "heartbeat_ms", "reconnect_ms")
+        known, names = PROFILES.of(self.client), ("confirms", "heartbeat_ms", "reconnect_ms")
         mine = attrs.evolve(known, **{name: getattr(self, name) for name in names})
         return mine.words(self.version)
 
