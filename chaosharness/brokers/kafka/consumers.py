@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from chaosharness.brokers.events import not_settled, settled
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.members import Member
@@ -111,11 +112,7 @@ class Subscription(msgspec.Struct, eq=False):
         group = member.group
         if member.generation == group.generation:
             group.committed[message.topic, message.partition] = message.offset + 1
-            raw = world.raw
-            cause = scope.cause
-            scope.cause = len(raw)
-            label, data = scope.incarnation.label, {"message": message.published}
-            raw.append((world.now, "ack", label, operation, scope.entity, attempt, cause, data))
+            settled(scope, operation, attempt, message.published)
             world.effects += 1
         else:
             self._take_commit(message, scope, operation, attempt)
@@ -178,7 +175,7 @@ class Subscription(msgspec.Struct, eq=False):
             else:
                 yield from trouble(scope, fault, broker)
         if lost_request:
-            scope.record("nack", operation, attempt, {"error": "no answer to the commit"})
+            not_settled(scope, operation, attempt, "no answer to the commit")
             return False
         done = self._take_commit(message, scope, operation, attempt)
         for fault in strikes(scope, operation, "after", attempt):
@@ -189,10 +186,10 @@ class Subscription(msgspec.Struct, eq=False):
         """Have the coordinator take an offset, if the member is still one."""
         group = self.member.group
         if self.member.expelled or self.member.generation != group.generation:
-            scope.record("nack", operation, attempt, {"error": "fenced: not a member any more"})
+            not_settled(scope, operation, attempt, "fenced: not a member any more")
             return False
         group.committed[message.topic, message.partition] = message.offset + 1
-        scope.record("ack", operation, attempt, {"message": message.published})
+        settled(scope, operation, attempt, message.published)
         self.broker.world.effects += 1
         return True
 

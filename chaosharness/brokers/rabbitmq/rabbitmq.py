@@ -20,9 +20,10 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.brokers.events import delivered, died, settled_by, stored_by_itself, words_of
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.lane import is_disturbed
-from chaosharness.brokers.message import Decode, Framed
+from chaosharness.brokers.message import NO_HEADERS, Decode
 from chaosharness.brokers.rabbitmq.administration import Administrator
 from chaosharness.brokers.rabbitmq.alarms import Alarms, Held
 from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
@@ -342,15 +343,8 @@ class OpenRabbitMQ(Watcher):
         call_off(InvalidDefinition(words))
 
     def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
-        body = copy.body
-        words: dict[str, Any] = {
-            "broker": self.name,
-            "topic": copy.topic,
-            "exchange": copy.exchange,
-            "queues": list(names),
-            "key": copy.key,
-            "value": body if type(body) is not Framed else body.told,
-        }
+        where: dict[str, Any] = {"exchange": copy.exchange, "queues": list(names)}
+        words = words_of(self.name, copy.topic, where, copy.key, copy.body, NO_HEADERS)
         if copy.topic in self._made_up:
             words["made_up"] = True
         if copy.headers and not copy.deaths:  # a letter's tell of the broker, and of when it died
@@ -452,27 +446,13 @@ class OpenRabbitMQ(Watcher):
         if armed:
             link.suffer(push, operation, attempt, "before")
         times = copy.delivered_to(name)
-        published = copy.published
-        data = {
-            "message": published,
-            "to": link.incarnation.label,
-            "group": name,
-            "times": times,
-            "topic": copy.topic,
-            "tag": push.tag,
-            "redelivered": push.redelivered,
-        }
-        raw = world.raw  # as `world.record` does it: every delivery comes by here
-        cause = len(raw)
-        event = (world.now, "deliver", self.name, operation, copy.entity, attempt, published, data)
-        raw.append(event)
-        world.effects += 1
+        to, more = link.incarnation.label, {"tag": push.tag, "redelivered": push.redelivered}
+        cause = delivered(world, self.name, operation, attempt, copy, to, name, times, more)
         # a queue with a limit of its own puts the message aside by itself, once that is over
         if times > world.budget.deliveries_max and times > (queue.limit or 0) + 1:
             world.too_often(times, operation)
         if party.auto_ack:
-            data = {"message": published, "automatic": True}
-            world.record("ack", self.name, entity=copy.entity, cause=cause, data=data)
+            settled_by(world, self.name, copy, cause, automatic=True)
         if armed:
             link.suffer(push, operation, attempt, "after")
         link.send(push, cause)
@@ -486,14 +466,11 @@ class OpenRabbitMQ(Watcher):
         """Record a dead letter, and what is published in its place."""
         world = self.world
         world.effects += 1
-        data = {"message": copy.published, "queue": queue.name, "reason": reason, "to": names}
-        index = world.record("dead", self.name, entity=copy.entity, cause=copy.published, data=data)
+        index = died(world, self.name, copy, queue.name, reason, names)
         if letter is not None:
             letter.deliveries = copy.deliveries
-            data = {**self._words(letter, names), "instead_of": copy.published}
-            letter.published = world.record(
-                "publish", self.name, entity=letter.entity, cause=index, data=data
-            )
+            words = {**self._words(letter, names), "instead_of": copy.published}
+            letter.published = stored_by_itself(world, self.name, letter.entity, index, words)
 
     def goes_round(self, queue: OpenQueue) -> None:
         """Call the run off: in the real broker this never ends."""
