@@ -12,7 +12,7 @@ from chaosharness.brokers.message import Message
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import BACKGROUND, World
 from chaosharness.machines.kafka import KafkaMachine
-from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.assignors import LogPartition, shares
 from chaosharness.machines.kafka.group import Group
 from chaosharness.machines.kafka.log import Log
 
@@ -237,7 +237,25 @@ class Coordination:
             return
         member.expelled = member.stale = False
         member.owned = ()
+        had = member.given
         self._enter(member.crew, member, "a member joined again")
+        if had and not member.crew.group.sticky:
+            self._stand_elsewhere(member, had)
+
+    def _stand_elsewhere(self, member: Member, had: tuple[LogPartition, ...]) -> None:
+        """Let what a member had change hands, which was out of its group and is in it again.
+
+        Assignors go by the order of ids, and it has a new one, drawn by chance: it may stand
+        anywhere, and where it would have everything back nobody would notice that it was away.
+        """
+        crew = member.crew
+        group, last = crew.group, crew.members[-1]
+        if last is not member or len(crew.members) == 1 or not group.preparing:
+            return
+        wishes = tuple([(one.topics, ()) for one in group.members.values()])
+        if shares(group.assignment, self.machine.topics, wishes)[-1] == had:
+            crew.members.insert(0, crew.members.pop())
+            group.members = {member.id: member, **group.members}
 
     # ---- a round
 
