@@ -18,7 +18,7 @@ from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.outdated import is_overwritten
 from chaosharness.checkers.outcomes.plan import Refusal
-from chaosharness.checkers.outcomes.put_off import put_off, without
+from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
     OPTIONAL,
     STANDS,
@@ -303,9 +303,12 @@ class Verdict:
         """Say whether nothing is left of an item but a message for later, which was dropped."""
         if self.seen.own.get(item) or self.seen.dead.get(item) or item in self.client:
             return False
-        if not self.seen.says(item) - self.clean.calm.says(item):
+        new = self.seen.says(item) - self.clean.calm.says(item)
+        if not new:
             return False
         self.by_history = True
+        if are_gone(self.history, {self.seen.said[item][one] for one in new}):
+            return True
         nos = [self._as_a_transaction(no) for no in self.nos]
         return dropped(self.clean, self.history, item, nos)
 

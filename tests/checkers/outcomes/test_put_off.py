@@ -4,7 +4,20 @@ import sqlite3
 
 import pytest
 
-from chaosharness import Kafka, SQLite, System, assumed, explore
+from chaosharness import (
+    Gateway,
+    Kafka,
+    LostRequest,
+    NetworkPartition,
+    Queue,
+    RabbitMQ,
+    Schedule,
+    Site,
+    SQLite,
+    System,
+    assumed,
+    explore,
+)
 from models.kafka.retries import retries, retry_topic_breaks_order
 
 TABLE = "CREATE TABLE paid (id TEXT PRIMARY KEY, cents INTEGER)"
@@ -90,3 +103,91 @@ def test_a_price_that_waits_and_is_written_over_a_newer_one_is_told():
     result, found = told(retry_topic_breaks_order())
     assert result == "violated"
     assert any("cents=500" in one for one in found)
+
+
+def till(*, passes_on=lambda order: order, back="orders", key=True):
+    """Return a system that charges, and has a queue give back later what it cannot charge now."""
+    system = System("till")
+    queues = {"orders": Queue(), "retry": Queue(ttl_ms=5_000, dead_letter=back)}
+    bus = system.add(RabbitMQ("bus", queues=queues))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("till")
+    def serve(env):
+        charge, publish = env.client(bank).charge, env.publisher(bus)
+
+        def on_order(order: dict):
+            if "id" not in order:
+                return
+            try:
+                charge(order["id"], order["cents"], key=order["id"] if key else None)
+            except (ConnectionError, TimeoutError):
+                publish("retry", passes_on(order), key=order["id"])
+
+        env.consume(bus, "orders", on_order, on_unreadable="skip")
+
+    @system.entry(examples=[{"id": "o1", "cents": 500}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+def test_what_a_queue_gives_back_later_is_nothing_new():
+    assert told(till()) == ("holds", [])
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: till(back=None), "nothing came of item 1"),
+        (lambda: till(passes_on=lambda order: {**order, "cents": 0}), "cents=0"),
+        (lambda: till(key=False), "twice"),
+    ],
+    ids=["it lets it expire", "another amount", "charged without a key"],
+)
+def test_what_a_queue_gives_back_and_is_not_done_then_is_told(build, words):
+    result, found = told(build())
+    assert result == "violated"
+    assert any(words in one for one in found), found
+
+
+LONG = NetworkPartition(Site("till.on_order/bank.charge"), lasting="long")
+
+
+def test_what_goes_round_while_an_outage_lasts_comes_to_rest_behind_it():
+    run = till().run(None, Schedule([LONG]))
+    assert not run.unused
+    assert run.ending.verdict == "quiet"
+    assert sum(event.data["topic"] == "retry" for event in run.history.of("publish")) >= 100
+    assert sum(1 for _ in run.history.of("effect")) == 1
+
+
+def test_what_goes_round_for_ever_once_a_fault_has_struck_does_not():
+    """The handler that passes on what it has done already, and does it for ever."""
+    system = System("round")
+    bus = system.add(RabbitMQ("bus", queues={"in": Queue()}))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("round")
+    def serve(env):
+        charge, publish, failed = env.client(bank).charge, env.publisher(bus), []
+
+        def on_order(order: dict):
+            try:
+                charge(order["id"], order["cents"], key=order["id"])
+            except (ConnectionError, TimeoutError):
+                failed.append(order["id"])
+            if order["id"] in failed:
+                publish("in", order, key=order["id"])
+
+        env.consume(bus, "in", on_order, on_unreadable="skip")
+
+    @system.entry(examples=[{"id": "o1", "cents": 500}])
+    def place(env, order):
+        env.publisher(bus)("in", order, key=order["id"])
+
+    assert system.run().ending.verdict == "quiet"
+    run = system.run(None, Schedule([LostRequest(Site("round.on_order/bank.charge"))]))
+    assert run.ending.verdict == "budget"
+    assert "an event cycle: in → in" in run.ending.reason
