@@ -75,10 +75,7 @@ def _passed_on(history: History) -> tuple[tuple[int, str, str], ...]:
         in_hand = reading.handed.get(reading.roots[index])
         if index not in handled or in_hand is None or sent.poison:
             continue
-        source = in_hand.sent
-        if (source.broker, source.topic) != (sent.broker, sent.topic) and _is_the_same(
-            sent.value, source.value
-        ):
+        if _is_the_same(sent.value, in_hand.sent.value):
             found.append((index, sent.broker, sent.topic))
     return tuple(found)
 

@@ -191,3 +191,54 @@ def test_what_goes_round_for_ever_once_a_fault_has_struck_does_not():
     run = system.run(None, Schedule([LostRequest(Site("round.on_order/bank.charge"))]))
     assert run.ending.verdict == "budget"
     assert "an event cycle: in → in" in run.ending.reason
+
+
+def tries(*, limit, key=True):
+    """Return a system that puts an order off so many times by a topic, and then aside."""
+    system = System("tries")
+    topics = {"orders": 1, "again": 1, "orders.dlq": 1}
+    bus = system.add(Kafka("bus", topics, idempotent_producer=True))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("tries")
+    def serve(env):
+        charge, publish = env.client(bank).charge, env.publisher(bus)
+
+        def take(order, delivery):
+            if "id" not in order:
+                return
+            try:
+                charge(order["id"], order["cents"], key=order["id"] if key else None)
+            except (ConnectionError, TimeoutError):
+                count = int(delivery.headers.get("tries", "0")) + 1
+                if count <= limit:
+                    publish("again", order, key=order["id"], headers={"tries": str(count)})
+                else:
+                    publish("orders.dlq", order, key=order["id"])
+
+        def on_order(order: dict, delivery):
+            take(order, delivery)
+
+        def on_again(order: dict, delivery):
+            env.sleep(5)
+            take(order, delivery)
+
+        env.consume(bus, "orders", on_order, on_unreadable="skip")
+        env.consume(bus, "again", on_again, group="again", on_unreadable="skip")
+
+    @system.entry(examples=[{"id": "o1", "cents": 500}, {"id": "o2", "cents": 700}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+@pytest.mark.parametrize("limit", [0, 10_000], ids=["at once", "as long as it takes"])
+def test_what_is_put_off_and_aside_in_the_end_is_nothing_new(limit):
+    assert told(tries(limit=limit)) == ("holds", [])
+
+
+def test_nor_does_it_excuse_anything():
+    result, found = told(tries(limit=3, key=False))
+    assert result == "violated"
+    assert any("twice" in one for one in found), found
