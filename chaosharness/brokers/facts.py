@@ -1,6 +1,6 @@
-"""How the facts of a machine become the history of a run: the one place for all products.
+"""How the facts of a machine become the history of a run, in the words of `events.py`.
 
-Checkers and reports read these events and know no product. A message is named by the event that
+A message is named by the event that
 stored it; one that is put aside, or moved, is stored anew and gets a new name.
 """
 
@@ -10,8 +10,20 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
-from chaosharness.brokers.message import Framed, Message, key_of
-from chaosharness.kernel.history import plain
+from chaosharness.brokers.events import (
+    came_back,
+    delivered,
+    died,
+    given_back,
+    not_settled,
+    published,
+    settled,
+    settled_by,
+    stored_by_itself,
+    void,
+    words_of,
+)
+from chaosharness.brokers.message import Message
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import (
@@ -26,6 +38,8 @@ from chaosharness.machines.machine import (
     Settled,
     Stored,
 )
+
+AGAIN: Final = {"redelivered": True}
 
 
 class Holder(Protocol):
@@ -63,87 +77,57 @@ class Journal:
         """Add what happened, by the code of a scope or by the broker; return the event's index."""
         return WRITE[type(fact)](self, fact, scope, operation, attempt)
 
-    def _by(
+    def _words(self, message: Message, places: list[str]) -> dict[str, Any]:
+        where = {"queues": places}
+        return words_of(
+            self.broker, message.topic, where, message.key, message.body, message.headers
+        )
+
+    def _publish(
         self,
         scope: Scope | None,
-        kind: str,
         operation: str,
         attempt: int,
         message: Message,
         cause: int,
-        data: dict[str, Any],
+        words: dict[str, Any],
     ) -> int:
         if scope is not None:
-            return scope.record(kind, operation, attempt, data)
-        return self.world.record(kind, self.broker, entity=message.entity, cause=cause, data=data)
-
-    def _words(self, message: Message, places: list[str]) -> dict[str, Any]:
-        body, key = message.body, message.key
-        words = {
-            "broker": self.broker,
-            "topic": message.topic,
-            "queues": places,
-            "key": key if key is None else key_of(key, message.topic),
-            "value": body if type(body) is not Framed else body.told,
-        }
-        if message.headers:
-            words["headers"] = plain(message.headers)
-        return words
+            return published(scope, operation, attempt, scope.entity, words)
+        self.world.effects += 1
+        return stored_by_itself(self.world, self.broker, message.entity, cause, words)
 
     def _stored(self, fact: Stored, scope: Scope | None, operation: str, attempt: int) -> int:
         world = self.world
-        world.effects += 1
         message, places = fact.message, fact.places
-        body, key, topic = message.body, message.key, message.topic
-        data = {
-            "broker": self.broker,
-            "topic": topic,
-            "queues": self.readers(fact.place) if places is None else [*places],
-            "key": key if key is None else key_of(key, topic),
-            "value": body if type(body) is not Framed else body.told,
-        }
-        if message.headers:
-            data["headers"] = plain(message.headers)
-        if scope is not None:  # as `scope.record` does it: every message comes by here
-            raw = world.raw
-            cause, label = scope.cause, scope.incarnation.label
-            scope.cause = index = len(raw)
-            raw.append((world.now, "publish", label, operation, scope.entity, attempt, cause, data))
-        else:
-            cause = message.published
-            index = self._by(None, "publish", operation, attempt, message, cause, data)
-        message.published = index
-        if message.hops > world.budget.hops_max:
+        words = self._words(message, self.readers(fact.place) if places is None else [*places])
+        cause = message.published
+        message.published = index = self._publish(scope, operation, attempt, message, cause, words)
+        if message.hops > world.budget.hops_max and world.too_far(message.hops):
             world.end("budget", cycle(world.history, index, message.hops))
         return index
 
     def _recognised(
         self, fact: Recognised, scope: Scope | None, operation: str, attempt: int
     ) -> int:
-        self.world.effects += 1
         message, first = fact.message, fact.first
-        data = {**self._words(message, []), "place": fact.place, "same_as": first.published}
-        return self._by(scope, "publish", operation, attempt, message, -1, data)
+        words = {**self._words(message, []), "place": fact.place, "same_as": first.published}
+        return self._publish(scope, operation, attempt, message, -1, words)
 
     def _settled(self, fact: Settled, scope: Scope | None, operation: str, attempt: int) -> int:
         world = self.world
         world.effects += 1
         message = fact.message
-        published = message.published
-        data = {"message": published}
         if scope is None:
-            return self._by(None, "ack", operation, attempt, message, published, data)
-        raw = world.raw  # as `scope.record` does it
-        cause, label = scope.cause, scope.incarnation.label
-        scope.cause = index = len(raw)
-        raw.append((world.now, "ack", label, operation, scope.entity, attempt, cause, data))
-        return index
+            return settled_by(world, self.broker, message, message.published)
+        return settled(scope, operation, attempt, message.published)
 
     def _ignored(self, fact: Ignored, scope: Scope | None, operation: str, attempt: int) -> int:
         self.world.effects += 1
-        message = fact.message
-        data = {"message": message.published, "error": f"void: {fact.why}"}
-        return self._by(scope, "nack", operation, attempt, message, -1, data)
+        message, error = fact.message, f"void: {fact.why}"
+        if scope is None:
+            return void(self.world, self.broker, message, error)
+        return not_settled(scope, operation, attempt, error, message.published)
 
     def _extended(self, fact: Extended, scope: Scope | None, operation: str, attempt: int) -> int:
         """Write nothing: whoever extends says so by coming back in time."""
@@ -157,23 +141,11 @@ class Journal:
 
     def handed_out(self, fact: HandedOut, operation: str, attempt: int) -> int:
         """Add a delivery at a site; return the event's index."""
-        world = self.world
-        world.effects += 1
-        message, times = fact.message, fact.times
-        published = message.published
-        data = {
-            "message": published,
-            "to": fact.holder.label,
-            "group": fact.place,
-            "times": times,
-            "topic": message.topic,
-        }
-        if fact.again:
-            data["redelivered"] = True
-        raw = world.raw  # as `world.record` does it: every delivery comes by here
-        index = len(raw)
-        whose, broker = message.entity, self.broker
-        raw.append((world.now, "deliver", broker, operation, whose, attempt, published, data))
+        world, times, again = self.world, fact.times, AGAIN if fact.again else None
+        to, group = fact.holder.label, fact.place
+        index = delivered(
+            world, self.broker, operation, attempt, fact.message, to, group, times, again
+        )
         if times > world.budget.deliveries_max:
             world.too_often(times, operation)
         return index
@@ -182,25 +154,16 @@ class Journal:
         self.world.effects += 1
         message: Message = fact.message
         holder: Holder | None = fact.holder
-        data: dict[str, Any] = {"message": message.published}
         if scope is not None:
-            return scope.record("nack", operation, attempt, {**data, "requeue": True})
-        if holder is not None:
-            data["from"] = holder.label
-        data["why"] = fact.why
-        return self._by(None, "nack", "", 0, message, message.published, data)
+            return given_back(scope, operation, attempt, message.published)
+        of = None if holder is None else holder.label
+        return came_back(self.world, self.broker, message, of, fact.why)
 
     def _buried(self, fact: Buried, scope: Scope | None, operation: str, attempt: int) -> int:
         self.world.effects += 1
         message, to = fact.message, fact.to
         places = [] if to is None else [to]
-        data = {
-            "message": message.published,
-            "queue": fact.place,
-            "reason": fact.reason,
-            "to": places,
-        }
-        index = self._by(None, "dead", "", 0, message, message.published, data)
+        index = died(self.world, self.broker, message, fact.place, fact.reason, places)
         if to is None:
             return index
         if fact.letter is not None:
@@ -215,7 +178,7 @@ class Journal:
     def _instead(self, letter: Message, message: Message, places: list[str], cause: int) -> int:
         """Store what stands for a message that was put aside: that one keeps its name."""
         data = {**self._words(letter, places), "instead_of": message.published}
-        letter.published = self._by(None, "publish", "", 0, letter, cause, data)
+        letter.published = stored_by_itself(self.world, self.broker, letter.entity, cause, data)
         return letter.published
 
     def _again(self, message: Message, place: str, cause: int) -> int:
@@ -223,7 +186,7 @@ class Journal:
         old = message.published
         message.topic = place
         data = {**self._words(message, self.readers(place)), "instead_of": old}
-        message.published = self._by(None, "publish", "", 0, message, cause, data)
+        message.published = stored_by_itself(self.world, self.broker, message.entity, cause, data)
         return message.published
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from chaosharness.brokers.message import Message, Reader
+import msgspec
+
+from chaosharness.brokers.message import Message
 from chaosharness.handlers.blame import has_handled, refuse_hopeless
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, HANDLE_IN_EITHER, NOBODY, strikes, trouble
@@ -41,25 +43,15 @@ TRIES_MAX: Final = 100
 the first number of them if it took that long, else after the second."""
 
 
-class Intake:
-    """One handler of one incarnation, ready for messages."""
+class Intake(msgspec.Struct, eq=False):
+    """One handler of one incarnation, ready for messages: `operation` is to handle one."""
 
-    __slots__ = ("colour", "handler", "incarnation", "operation", "place", "read")
-
-    def __init__(
-        self,
-        incarnation: Incarnation,
-        place: str,
-        handler: Callable[..., Any],
-        reader: Reader,
-        colour: Any,
-    ) -> None:
-        self.incarnation = incarnation
-        self.place = place
-        self.operation = f"{place}/handle"
-        self.handler = handler
-        self.read = reader.read
-        self.colour = colour
+    incarnation: Incarnation
+    place: str
+    handler: Callable[..., Any]
+    read: Callable[..., Any]
+    colour: Any
+    operation: str
 
     def take(self, message: Message, cause: int, settle: Settle) -> None:
         """Run the handler for a message that was delivered by event `cause`."""

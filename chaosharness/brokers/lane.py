@@ -24,6 +24,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from chaosharness.faults import LostRequest
 from chaosharness.handlers.port import (
     Peer,
@@ -41,7 +43,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
 
-class Lane:
+class Lane(msgspec.Struct, eq=False, kw_only=True):
     """The order of one producer, or one channel: its turns, first come first served.
 
     Args:
@@ -49,16 +51,15 @@ class Lane:
         since_ms: When its producer was made.
     """
 
-    __slots__ = ("_turns", "asks", "since_ms")
-
-    def __init__(self, *, asks: bool = True, since_ms: int = 0) -> None:
-        self._turns: deque[Turn] = deque()
-        self.asks = asks
-        self.since_ms = since_ms
+    asks: bool = True
+    since_ms: int = 0
+    _turns: deque[Turn] | None = None
 
     def join(self, scope: Scope) -> Turn:
         """Queue up behind all that was sent before."""
         turn = Turn(self, scope)
+        if self._turns is None:
+            self._turns = deque()
         self._turns.append(turn)
         return turn
 
@@ -68,7 +69,7 @@ class Lane:
 
     def leave(self, turn: Turn) -> None:
         """Let a turn be over: it was taken, given up or refused."""
-        if turn in self._turns:
+        if self._turns and turn in self._turns:
             self._turns.remove(turn)
 
 

@@ -14,7 +14,7 @@ import attrs
 import msgspec
 
 from chaosharness.errors import InvalidDefinition, RefusedValue, UnserialisablePayload
-from chaosharness.handlers.colours import made_at
+from chaosharness.handlers.colours import is_async, made_at
 from chaosharness.handlers.places import asked_at
 
 POISON: Final = {
@@ -176,9 +176,13 @@ def encode_json(value: Any, topic: str) -> bytes:
 
 @attrs.frozen
 class Reader:
-    """How a handler wants its messages: `read(message)` gives the arguments to call it with."""
+    """How a handler wants its messages: `read(message)` gives the arguments to call it with.
+
+    It is `plain` where the handler is known to be a function that is not `async`.
+    """
 
     read: Callable[[Message], tuple[Any, ...]]
+    plain: bool = False
 
 
 def delivery(decode: Decode, message: Message, receipt: Any = None) -> Delivery:
@@ -276,7 +280,7 @@ def _decoder_of_bytes(wanted: Any) -> Callable[[bytes], Any]:
         raise InvalidDefinition(f"messages cannot be read as {wanted!r}: {error}") from None
 
 
-_readers: dict[tuple[int, bool], tuple[FunctionType, tuple[Any, Any], Reader]] = {}
+_readers: dict[tuple[int, bool | type], tuple[FunctionType, tuple[Any, Any], Reader]] = {}
 """By the identity of a handler's code, which the function beside it keeps from being reused;
 then by what tells handlers apart that one `def` made: annotations, and the wanted type."""
 
@@ -295,12 +299,14 @@ def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
         function = _plain_function(handler)
     if function is None:  # a partial, a callable object: read anew each time
         return _read_signature(handler, wanted)
-    key = (id(function.__code__), type(handler) is FunctionType)
+    key = (id(function.__code__), handler is function or type(handler))
     types = (function.__annotations__, wanted)
     found = _readers.get(key)
     if found is not None and found[1] == types:
         return found[2]
     reader = _read_signature(handler, wanted)
+    if handler is function:
+        reader = attrs.evolve(reader, plain=not is_async(handler))
     if len(_readers) >= READERS_MAX:
         _readers.clear()
     _readers[key] = (function, types, reader)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final, Literal
 
+from chaosharness.brokers.events import died
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.lane import Publish
 from chaosharness.brokers.message import Message, copied
@@ -167,15 +168,7 @@ class Relay:
 
     def buried(self, message: Message, place: str, to: str | None, reason: str) -> int:
         """Write down that nobody gets a message any more at a place; return the event's index."""
-        data = {
-            "message": message.published,
-            "queue": place,
-            "reason": reason,
-            "to": [] if to is None else [to],
-        }
-        return self.world.record(
-            "dead", self.name, entity=message.entity, cause=message.published, data=data
-        )
+        return died(self.world, self.name, message, place, reason, () if to is None else (to,))
 
 
 def twin_of(message: Message, name: str) -> Message:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chaosharness.brokers.arrivals import Holding
+from chaosharness.brokers.events import not_settled
 from chaosharness.brokers.intake import Intake, Settle
 from chaosharness.brokers.message import Message
 from chaosharness.faults import LostRequest
@@ -41,7 +42,7 @@ def carefully(
         else:
             yield from trouble(scope, fault, peer)
     if lost:
-        scope.record("nack", site, attempt, {"message": message.published, "error": unheard})
+        not_settled(scope, site, attempt, unheard, message.published)
         return False
     done = bool(do())
     for fault in strikes(scope, site, "after", attempt):

@@ -18,6 +18,7 @@ from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, Protocol
 
+import msgspec
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from chaosharness.errors import InternalError, InvalidDefinition
@@ -133,19 +134,16 @@ def current_crew() -> Crew:
     return crew
 
 
-class Parked:
+class Parked(msgspec.Struct, eq=False, weakref=True):
     """A carrier that waits, and the scope it waits for. Calling it resumes the carrier."""
 
-    __slots__ = ("amid", "carrier", "done", "late", "scope")
-
-    def __init__(self, carrier: greenlet, scope: Scope) -> None:
-        self.carrier = carrier
-        self.scope = scope
-        self.done = False
-        self.amid = False
-        """Whether what interrupts the wait is at work."""
-        self.late: tuple[Any] | None = None
-        """What the wait has ended with meanwhile."""
+    carrier: greenlet
+    scope: Scope
+    done: bool = False
+    amid: bool = False
+    """Whether what interrupts the wait is at work."""
+    late: tuple[Any] | None = None
+    """What the wait has ended with meanwhile."""
 
     def __call__(self, value: Any) -> None:
         if self.done:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final, Literal, Protocol
 
 import attrs
+import msgspec
 
 from chaosharness.kernel.leap import WAKES_LEAP, counts_to
 from chaosharness.kernel.spans import DAY_MS, ahead_in, ahead_of, look_through
@@ -111,7 +112,7 @@ _BY_WAKES: Final = frozenset[Why]({"counts", "cannot be compared"})
 """Loops that are run on for so many wakes, and for nothing else."""
 
 
-class Loop:
+class Loop(msgspec.Struct, eq=False, weakref=True):
     """What repeats by itself: the main line of a scope, an asyncio task, a trio task.
 
     Attributes:
@@ -136,25 +137,27 @@ class Loop:
         look_at: The wakes at which it is looked at again.
     """
 
-    __slots__ = (
-        *("_kin", "_times", "clock", "counts", "due_at", "due_ms", "effects", "guessed_due_ms"),
-        *("holds", "limit", "look_at", "looks", "read_wakes", "real", "rest_at", "rounds", "seen"),
-        *("slept_ms", "wakes", "why", "woke_ms"),
-    )
-
-    def __init__(self) -> None:
-        self.effects = self.real = self.clock = self.rest_at = -1
-        self.seen: set[Hashable] = set()
-        self.wakes = 0
-        self.slept_ms = self.woke_ms = 0
-        self.why: Why = "counts"
-        self.counts = self.holds = False
-        self.due_ms = self.guessed_due_ms = self.looks = self.look_at = self.limit = 0
-        self.due_at: tuple[int, ...] = ()
-        self.rounds = 0
-        self.read_wakes = -ROW
-        self._times: dict[Hashable, int] = {}
-        self._kin: dict[Hashable, list[tuple[Any, Loop]]] = {}
+    effects: int = -1
+    real: int = -1
+    clock: int = -1
+    rest_at: int = -1
+    seen: set[Hashable] = set()
+    wakes: int = 0
+    slept_ms: int = 0
+    woke_ms: int = 0
+    why: Why = "counts"
+    counts: bool = False
+    holds: bool = False
+    due_ms: int = 0
+    guessed_due_ms: int = 0
+    due_at: tuple[int, ...] = ()
+    limit: int = 0
+    rounds: int = 0
+    read_wakes: int = -ROW
+    looks: int = 0
+    look_at: int = 0
+    _times: dict[Hashable, int] = {}
+    _kin: dict[Hashable, list[tuple[Any, Loop]]] = {}
 
     def came_by(self, state: Any) -> None:
         """Count how often the loop slept at this place: a round may have several sleeps."""

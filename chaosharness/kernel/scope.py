@@ -6,11 +6,13 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+import msgspec
+
 from chaosharness.kernel.rest import Loop
 from chaosharness.kernel.world import World
 
 
-class Incarnation:
+class Incarnation(msgspec.Struct, eq=False, weakref=True):
     """One life of one replica of a service, between two crashes.
 
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
@@ -33,10 +35,15 @@ class Incarnation:
     goes on once it was told to stop.
     """
 
-    alive = True
-    skew_ms = 0
+    world: World
+    service: str
+    replica: int
+    number: int
+    label: str
+    alive: bool = True
+    skew_ms: int = 0
     stalled_since: int | None = None
-    stalls = 0
+    stalls: int = 0
     host: Incarnation | None = None
     parent: Incarnation | None = None
     restart: Callable[[], None] | None = None
@@ -44,29 +51,19 @@ class Incarnation:
     threads: Any = None
     signals: dict[int, Any] | None = None
     stopping: Any = None
-    unawaited = 0
-    shifted = 0
-    unheard = False
-
-    def __init__(
-        self, world: World, service: str, replica: int, number: int, label: str = ""
-    ) -> None:
-        self.world = world
-        self.service = service
-        self.replica = replica
-        self.number = number
-        own = f"{service}#{replica}"
-        self.label = label or (own if number == 1 else f"{own}/{number}")
-        self.on_stall: list[Callable[[int], None]] = []
-        self.on_resume: list[Callable[[], None]] = []
-        self.processes: list[Incarnation] = []
-        self.on_death: list[Callable[[], None]] = []
-        self.kept: list[Any] = []
-        self.guests: dict[str, Any] = {}
-        self.locks: dict[Any, Any] = {}
-        self.clients: dict[Any, Any] = {}
-        self.takers: list[Any] = []
-        self.mains: list[Scope] = []
+    unawaited: int = 0
+    shifted: int = 0
+    unheard: bool = False
+    on_stall: list[Callable[[int], None]] = []
+    on_resume: list[Callable[[], None]] = []
+    processes: list[Incarnation] = []
+    on_death: list[Callable[[], None]] = []
+    kept: list[Any] = []
+    guests: dict[str, Any] = {}
+    locks: dict[Any, Any] = {}
+    clients: dict[Any, Any] = {}
+    takers: list[Any] = []
+    mains: list[Scope] = []
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"

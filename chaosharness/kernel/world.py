@@ -65,6 +65,7 @@ class World:
         "_calm_asked",
         "_deliveries_max",
         "_events_to",
+        "_hops_max",
         "agenda",
         "armed",
         "arms",
@@ -123,6 +124,7 @@ class World:
         self._calm_asked = False
         self._events_to = budget.events_max  # below 0 where the loop has to look up
         self._deliveries_max = budget.deliveries_max
+        self._hops_max = budget.hops_max
         self.chaos = True
         self.context = copy_context()
         self.crew: Any = None
@@ -424,15 +426,34 @@ class World:
         """
         if times <= self._deliveries_max:
             return False
-        if self.chaos and self.struck():
-            self._calm_asked = True
-            self._events_to = -1
+        if self._ask_for_calm():
             self._deliveries_max = times + self.budget.deliveries_max
             return False
         why = f"{operation} handed out one message {times - 1:,} times"
         if self.falls.last:
             why += f"; {self.falls.last}"
         self.end("budget", why)
+        return True
+
+    def too_far(self, hops: int) -> bool:
+        """Say whether a message is one too many of those that led to each other.
+
+        Once a fault has struck, it ends the chaos only, likewise: who puts off what cannot be
+        done now goes round as long as the outage lasts.
+        """
+        if hops <= self._hops_max:
+            return False
+        if self._ask_for_calm():
+            self._hops_max = hops + self.budget.hops_max
+            return False
+        return True
+
+    def _ask_for_calm(self) -> bool:
+        """Have the faults stop, where one has struck; say whether they do."""
+        if not (self.chaos and self.struck()):
+            return False
+        self._calm_asked = True
+        self._events_to = -1
         return True
 
     # ---- the loop

@@ -18,6 +18,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blame import refuse_hopeless
 from chaosharness.handlers.blocking import BlockingClient
 from chaosharness.handlers.blocking import blocking as block
+from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.clocks import MILLISECONDS, clock_read
 from chaosharness.handlers.colours import check_handler, colour_for, is_async
 from chaosharness.handlers.fingerprint import of_function
@@ -148,6 +149,8 @@ class Env:
         """
         opened = self._open(broker, "publisher", "broker")
         publish = opened.publisher(**options) if options else opened.publisher()
+        if schemas is self._wires is None and not blocking:
+            return publish
         if schemas is not None:
             registry, pins = self._versions(schemas)
             text = getattr(opened, "text_only", False)
@@ -200,11 +203,13 @@ class Env:
         if type(handler) is not FunctionType and type(handler) is not MethodType:
             check_handler(handler, f"service {self._service!r} consumes {source!r}")
         place = f"{self._service}.{name_of(handler)}"
-        colour = colour_for(handler, self._runtime, self.incarnation)
         if schemas is not None:
             read_as = self._read_as(schemas, read_as or wanted_by(handler))
         reader = reader_for(handler, read_as)
-        intake = Intake(self.incarnation, place, handler, reader, colour)
+        colour = PLAIN
+        if not reader.plain or self._runtime is not None:
+            colour = colour_for(handler, self._runtime, self.incarnation)
+        intake = Intake(self.incarnation, place, handler, reader.read, colour, f"{place}/handle")
         state.consume(intake, source, service=self._service, **options)
         if self._wires is not None:
             self._wire("consume", broker, (source,), handler, place)

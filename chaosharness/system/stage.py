@@ -258,7 +258,9 @@ class Stage:
             factory: Builds it, where a `Redeploy` has chosen the version.
         """
         world = self.world
-        incarnation = Incarnation(world, service.name, replica, number)
+        name = service.name
+        label = f"{name}#{replica}" if number == 1 else f"{name}#{replica}/{number}"
+        incarnation = Incarnation(world, name, replica, number, label)
         if self.plan.clock_ms:
             incarnation.skew_ms = self.plan.clock_ms
         world.incarnations.append(incarnation)

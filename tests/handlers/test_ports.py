@@ -95,7 +95,7 @@ def test_what_no_port_made_is_refused(foreign, words):
 
 
 def incarnation():
-    return Incarnation(World(budget=Budget()), "desk", 1, 1)
+    return Incarnation(World(budget=Budget()), "desk", 1, 1, "desk#1")
 
 
 def test_an_unknown_runtime_is_refused_where_the_service_is_defined():

@@ -10,6 +10,7 @@ import attrs
 
 from chaosharness.brokers.dynamodb.event import notice_of
 from chaosharness.brokers.dynamodb.rows import DELIVER
+from chaosharness.brokers.events import died
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.message import NO_HEADERS, Message
@@ -267,12 +268,5 @@ class Reader:
 
     def _bury(self, fact: Buried) -> None:
         message, stream = fact.message, self.stream
-        data = {
-            "message": message.published,
-            "queue": fact.place,
-            "reason": fact.reason,
-            "to": [] if fact.to is None else [fact.to],
-        }
-        self._buried = stream.world.record(
-            "dead", stream.name, entity=message.entity, cause=message.published, data=data
-        )
+        to = () if fact.to is None else (fact.to,)
+        self._buried = died(stream.world, stream.name, message, fact.place, fact.reason, to)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 
 from chaosharness.brokers.cycle import cycle
+from chaosharness.brokers.events import delivered, published, set_aside, words_of
 from chaosharness.brokers.kafka.batches import Batches
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.errors import InvalidRecord, RecordTooLarge
@@ -17,7 +18,7 @@ from chaosharness.brokers.kafka.rules import Settings
 from chaosharness.brokers.kafka.sizes import size_of
 from chaosharness.brokers.kafka.stored import stored_by
 from chaosharness.brokers.kafka.topics import KafkaTopic
-from chaosharness.brokers.message import Framed, Message, key_of
+from chaosharness.brokers.message import Message
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import (
     Delay,
@@ -28,7 +29,6 @@ from chaosharness.faults import (
     Rebalance,
 )
 from chaosharness.handlers.port import Surface
-from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
@@ -236,32 +236,17 @@ class Cluster:
         world = self.world
         log = self.logs[topic][index]
         offset = len(log)
-        data = {
-            "broker": self.name,
-            "topic": topic,
-            "partition": index,
-            "offset": offset,
-            "key": key if type(key) is not bytes else key_of(key, topic),
-            "value": body,
-        }
-        if type(body) is Framed:
-            data["value"] = body.told
-        if headers:
-            data["headers"] = plain(headers)
-        raw = world.raw  # as `scope.record` does it: every message comes by here
-        cause = scope.cause
-        scope.cause = published = len(raw)
-        label, whose = scope.incarnation.label, entity or scope.entity
-        raw.append((world.now, "publish", label, operation, whose, attempt, cause, data))
+        where = {"partition": index, "offset": offset}
+        words = words_of(self.name, topic, where, key, body, headers)
+        event = published(scope, operation, attempt, entity or scope.entity, words)
         hops = scope.hops + 1
         if operation:
             name = world.publications.name(operation, entity, name, body)
         log.append(
-            Message(topic, key, headers, body, entity, hops, published, index, offset, name=name)
+            Message(topic, key, headers, body, entity, hops, event, index, offset, name=name)
         )
-        world.effects += 1
-        if hops > world.budget.hops_max:
-            world.end("budget", cycle(world.history, published, hops))
+        if hops > world.budget.hops_max and world.too_far(hops):
+            world.end("budget", cycle(world.history, event, hops))
         for member in self.owners.get((topic, index), ()):
             if not member.fetching and member.busy_since < 0:
                 member.fetching = True
@@ -272,8 +257,7 @@ class Cluster:
         topic = f"{message.topic}.DLT"
         if topic not in self.logs:
             self.make_topic(topic, 1)
-        data = {"message": message.published, "to": topic, "error": type(error).__name__}
-        scope.record("dead", "", 0, data)
+        set_aside(scope, message, topic, error)
         name = message.name  # it is the same message, elsewhere
         draft = (topic, 0, message.key, message.headers, message.body, message.entity, name)
         self._store(scope, "", 0, *draft)
@@ -387,18 +371,8 @@ class Cluster:
             times = 1
         else:
             times = crew.count(place, offset)
-        whose, published = message.entity, message.published
-        data = {
-            "message": published,
-            "to": member.incarnation.label,
-            "group": crew.name,
-            "times": times,
-            "topic": message.topic,
-        }
-        raw = world.raw
-        cause = len(raw)
-        raw.append((world.now, "deliver", self.name, operation, whose, attempt, published, data))
-        world.effects += 1
+        to = member.incarnation.label
+        cause = delivered(world, self.name, operation, attempt, message, to, crew.name, times)
         if times > 1 and times > world.budget.deliveries_max and world.too_often(times, operation):
             return
         member.busy_since = world.now

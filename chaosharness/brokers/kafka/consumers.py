@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal, get_args
 
+import msgspec
+
+from chaosharness.brokers.events import not_settled, settled
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.members import Member
 from chaosharness.brokers.kafka.rows import COMMIT
 from chaosharness.brokers.message import Message
-from chaosharness.brokers.trouble import one_of, policy_of
+from chaosharness.brokers.trouble import Policy, one_of, policy_of
 from chaosharness.faults import LostRequest, Rebalance
 from chaosharness.handlers.port import strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
@@ -56,63 +59,20 @@ class InstanceFenced(CommitFailed):
     """Another consumer has come with the same `instance`: this one is out for good."""
 
 
-class Subscription:
-    """A handler that Kafka calls per message.
+class Subscription(msgspec.Struct, eq=False):
+    """A handler that Kafka calls per message: `operation` is to commit for it.
 
-    Args:
-        acknowledge: `after`: the offset is committed when the handler has returned (at
-            least once). `before`: on hand-over (at most once), as librdkafka's automatic
-            commit and FastStream's `ACK_FIRST` do.
-        on_error: What an exception of the handler leads to. `retry`: seek back, wait, try
-            again, for ever; the log partition waits. `skip`: commit and go on.
-            `dead-letter`: after `retries_max` tries, publish to `<topic>.DLT` and go on.
-            `crash`: the process dies.
-        retries_max: Tries before a message is dead-lettered.
-        on_unreadable: What a payload leads to that cannot be decoded, as for `on_error`;
-            the handler is not called with it. `dead-letter` does it at once: it will not
-            get better. By default what `on_error` says.
-        isolation: `read_uncommitted` is called with records of aborted transactions too, and
-            before they are decided; `read_committed` is not.
-        reset: Where it goes on where nothing is committed, or what comes next is gone.
+    See `subscribed` for its options.
     """
 
-    __slots__ = (
-        "acknowledge",
-        "broker",
-        "intake",
-        "member",
-        "operation",
-        "policy",
-        "reset",
-        "tries",
-    )
-
-    def __init__(
-        self,
-        broker: Cluster,
-        intake: Intake,
-        *,
-        acknowledge: Acknowledge = "after",
-        on_error: OnError = "retry",
-        retries_max: int = 3,
-        on_unreadable: OnError | None = None,
-        isolation: Isolation = "read_uncommitted",
-        reset: CalledReset = "latest",
-    ) -> None:
-        if acknowledge not in ACKNOWLEDGE:
-            one_of(ACKNOWLEDGE, acknowledge=acknowledge)
-        if isolation != "read_uncommitted":
-            one_of(ISOLATIONS, isolation=isolation)
-        if reset != "latest":
-            one_of(CALLED_RESETS, reset=reset)
-        self.reset = reset
-        self.broker = broker
-        self.intake = intake
-        self.acknowledge = acknowledge
-        self.policy = policy_of(on_error, retries_max, on_unreadable)
-        self.operation = f"{intake.place}/{broker.name}.commit"
-        self.member: Any = None
-        self.tries: dict[int, int] = {}
+    broker: Cluster
+    intake: Intake
+    operation: str
+    policy: Policy
+    acknowledge: Acknowledge = "after"
+    reset: CalledReset = "latest"
+    tries: dict[int, int] = {}
+    member: Any = None
 
     def take(self, member: Member, message: Message, cause: int) -> None:
         """Handle one message of a member, and acknowledge it when that is done."""
@@ -152,11 +112,7 @@ class Subscription:
         group = member.group
         if member.generation == group.generation:
             group.committed[message.topic, message.partition] = message.offset + 1
-            raw = world.raw
-            cause = scope.cause
-            scope.cause = len(raw)
-            label, data = scope.incarnation.label, {"message": message.published}
-            raw.append((world.now, "ack", label, operation, scope.entity, attempt, cause, data))
+            settled(scope, operation, attempt, message.published)
             world.effects += 1
         else:
             self._take_commit(message, scope, operation, attempt)
@@ -219,7 +175,7 @@ class Subscription:
             else:
                 yield from trouble(scope, fault, broker)
         if lost_request:
-            scope.record("nack", operation, attempt, {"error": "no answer to the commit"})
+            not_settled(scope, operation, attempt, "no answer to the commit")
             return False
         done = self._take_commit(message, scope, operation, attempt)
         for fault in strikes(scope, operation, "after", attempt):
@@ -230,9 +186,54 @@ class Subscription:
         """Have the coordinator take an offset, if the member is still one."""
         group = self.member.group
         if self.member.expelled or self.member.generation != group.generation:
-            scope.record("nack", operation, attempt, {"error": "fenced: not a member any more"})
+            not_settled(scope, operation, attempt, "fenced: not a member any more")
             return False
         group.committed[message.topic, message.partition] = message.offset + 1
-        scope.record("ack", operation, attempt, {"message": message.published})
+        settled(scope, operation, attempt, message.published)
         self.broker.world.effects += 1
         return True
+
+
+USUAL: Final = policy_of("retry", 3, None)
+
+
+def subscribed(
+    broker: Cluster,
+    intake: Intake,
+    *,
+    acknowledge: Acknowledge = "after",
+    on_error: OnError = "retry",
+    retries_max: int = 3,
+    on_unreadable: OnError | None = None,
+    isolation: Isolation = "read_uncommitted",
+    reset: CalledReset = "latest",
+) -> Subscription:
+    """Return a handler that is called per message, with these options.
+
+    Args:
+        broker: Where from.
+        intake: The handler.
+        acknowledge: `after`: the offset is committed when the handler has returned (at
+            least once). `before`: on hand-over (at most once), as librdkafka's automatic
+            commit and FastStream's `ACK_FIRST` do.
+        on_error: What an exception of the handler leads to. `retry`: seek back, wait, try
+            again, for ever; the log partition waits. `skip`: commit and go on.
+            `dead-letter`: after `retries_max` tries, publish to `<topic>.DLT` and go on.
+            `crash`: the process dies.
+        retries_max: Tries before a message is dead-lettered.
+        on_unreadable: What a payload leads to that cannot be decoded, as for `on_error`;
+            the handler is not called with it. `dead-letter` does it at once: it will not
+            get better. By default what `on_error` says.
+        isolation: `read_uncommitted` is called with records of aborted transactions too, and
+            before they are decided; `read_committed` is not.
+        reset: Where it goes on where nothing is committed, or what comes next is gone.
+
+    Raises:
+        ValueError: The value of an option is none of its choices.
+    """
+    one_of(ACKNOWLEDGE, acknowledge=acknowledge)
+    one_of(ISOLATIONS, isolation=isolation)
+    one_of(CALLED_RESETS, reset=reset)
+    policy = policy_of(on_error, retries_max, on_unreadable)
+    operation = f"{intake.place}/{broker.name}.commit"
+    return Subscription(broker, intake, operation, policy, acknowledge, reset)

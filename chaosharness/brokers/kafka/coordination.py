@@ -12,7 +12,7 @@ from chaosharness.brokers.message import Message
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import BACKGROUND, World
 from chaosharness.machines.kafka import KafkaMachine
-from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.assignors import LogPartition, shares
 from chaosharness.machines.kafka.group import Group
 from chaosharness.machines.kafka.log import Log
 
@@ -31,6 +31,14 @@ class Times(Patience, Protocol):
 def _spelled(places: tuple[LogPartition, ...]) -> tuple[str, ...]:
     """Return log partitions as histories spell them."""
     return tuple([f"{topic}[{index}]" for topic, index in places])
+
+
+@lru_cache(maxsize=4_096)
+def _ways(
+    cluster: str, group: str, places: tuple[LogPartition, ...]
+) -> tuple[tuple[LogPartition, str, int, str], ...]:
+    """Return log partitions in parts, each with how it is called to deliver a record of it."""
+    return tuple([(one, *one, f"{cluster}.{one[0]}/deliver to {group}") for one in places])
 
 
 class Coordination:
@@ -108,7 +116,7 @@ class Coordination:
     def _crew(self, group: str) -> Crew:
         crew = self.crews.get(group)
         if crew is None:
-            crew = self.crews[group] = Crew(self.machine.group(group))
+            crew = self.crews[group] = Crew(self.machine.group(group), group)
         return crew
 
     def attach(
@@ -131,7 +139,7 @@ class Coordination:
             before.group.committed = crew.group.committed
             before.group.pending = crew.group.pending
             crew.solos.append(before)
-        self._give(before, places)
+        self._give(before, tuple(places))
         return before
 
     def _enter(self, crew: Crew, member: Member, why: str) -> None:
@@ -229,7 +237,25 @@ class Coordination:
             return
         member.expelled = member.stale = False
         member.owned = ()
+        had = member.given
         self._enter(member.crew, member, "a member joined again")
+        if had and not member.crew.group.sticky:
+            self._stand_elsewhere(member, had)
+
+    def _stand_elsewhere(self, member: Member, had: tuple[LogPartition, ...]) -> None:
+        """Let what a member had change hands, which was out of its group and is in it again.
+
+        Assignors go by the order of ids, and it has a new one, drawn by chance: it may stand
+        anywhere, and where it would have everything back nobody would notice that it was away.
+        """
+        crew = member.crew
+        group, last = crew.group, crew.members[-1]
+        if last is not member or len(crew.members) == 1 or not group.preparing:
+            return
+        wishes = tuple([(one.topics, ()) for one in group.members.values()])
+        if shares(group.assignment, self.machine.topics, wishes)[-1] == had:
+            crew.members.insert(0, crew.members.pop())
+            group.members = {member.id: member, **group.members}
 
     # ---- a round
 
@@ -364,29 +390,23 @@ class Coordination:
             self.rebalance(member.crew, "log partitions were given up")
         self._give(member, new)
 
-    def _give(self, member: Member, places: Iterable[LogPartition]) -> None:
+    def _give(self, member: Member, places: tuple[LogPartition, ...]) -> None:
         """Let a member read log partitions."""
         crew = member.crew
         committed = member.group.committed
         logs, owners = self.machine.logs, self.owners
         slots, order = member.slots, member.order
-        pending = member.group.pending
+        pending = bool(member.group.pending)
         from_start = member.reset == "earliest" or self.beginnings.usual
-        for place in places:
-            topic, index = place
+        as_they_are = from_start and not committed
+        for place, topic, index, operation in _ways(self.name, crew.name, places):
             log = logs[topic][index]
-            if committed or not from_start:
-                at = self._place(member, place, log, from_start=from_start)
-            else:
-                at = log.start
-            operation = crew.operations.get(topic) or crew.operation(self.name, topic)
-            slots[place] = slot = Slot(place, operation, log.records, at)
-            if pending:
-                slot.unstable = True
+            at = log.start if as_they_are else self._place(member, place, log, from_start)
+            slots[place] = slot = Slot(place, operation, log.records, at, pending)
             order.append(slot)
             owners.setdefault(place, []).append(member)
 
-    def _place(self, member: Member, place: LogPartition, log: Log, *, from_start: bool) -> int:
+    def _place(self, member: Member, place: LogPartition, log: Log, from_start: bool) -> int:
         """Return where a member goes on in a log partition."""
         at = member.group.committed.get(place, -1)
         if at < 0:

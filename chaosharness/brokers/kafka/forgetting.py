@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from chaosharness.brokers.events import died
 from chaosharness.brokers.kafka.members import Crew, Member
 from chaosharness.brokers.kafka.rules import Settings
 from chaosharness.brokers.kafka.sizes import size_of_stored
@@ -169,14 +170,7 @@ class Forgetting:
         """Write down what a group had not done with, and never gets now."""
         for message in gone:
             for group in self._missing(place, message.offset):
-                data = {"message": message.published, "queue": group, "reason": why, "to": []}
-                self._world.record(
-                    "dead",
-                    self._rules.name,
-                    entity=message.entity,
-                    cause=message.published,
-                    data=data,
-                )
+                died(self._world, self._rules.name, message, group, why, ())
             self._world.effects += 1
 
     def _missing(self, place: LogPartition, offset: int) -> Iterator[str]:

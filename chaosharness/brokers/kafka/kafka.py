@@ -25,10 +25,16 @@ from chaosharness.brokers.kafka.administration import KafkaAdmin
 from chaosharness.brokers.kafka.batches import UNKEYED, Unkeyed
 from chaosharness.brokers.kafka.beginnings import LEARNS, Learns
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
-from chaosharness.brokers.kafka.consumers import ISOLATIONS, OPTIONS, Subscription
+from chaosharness.brokers.kafka.consumers import (
+    ISOLATIONS,
+    OPTIONS,
+    USUAL,
+    Subscription,
+    subscribed,
+)
 from chaosharness.brokers.kafka.leaving import Leaving
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
-from chaosharness.brokers.kafka.profiles import ACKS, CLIENTS, Acks, Client, Profile, profile_of
+from chaosharness.brokers.kafka.profiles import ACKS, CLIENTS, PROFILES, Acks, Client, Profile
 from chaosharness.brokers.kafka.rows import IDEMPOTENT, LEADER, NOBODY, PLAIN, SURFACES
 from chaosharness.brokers.kafka.topics import Topics, topics_of
 from chaosharness.brokers.kafka.transactions import TransactionalProducer
@@ -62,11 +68,6 @@ from chaosharness.machines.kafka.transactions import TRANSACTION_TIMEOUT_MS
 
 _positive: Final = allowed.whole(1)
 NOT_BOTH: Final = "acks={} and an idempotent producer contradict each other: it waits for all"
-
-
-def _by_client(name: str) -> Any:
-    """Return a default that the client has, of a cluster whose clients are named."""
-    return attrs.Factory(lambda self: getattr(profile_of(self.client), name), takes_self=True)
 
 
 @attrs.frozen
@@ -163,38 +164,42 @@ class Kafka:
         kw_only=True,
     )
     session_timeout_ms: int = attrs.field(
-        default=_by_client("session_timeout_ms"), validator=_positive, kw_only=True
+        default=PROFILES.default("session_timeout_ms"), validator=_positive, kw_only=True
     )
     max_poll_interval_ms: int = attrs.field(
-        default=_by_client("max_poll_interval_ms"), validator=_positive, kw_only=True
+        default=PROFILES.default("max_poll_interval_ms"), validator=_positive, kw_only=True
     )
     idempotent_producer: bool = attrs.field(
-        default=_by_client("idempotent_producer"), validator=allowed.flag(), kw_only=True
+        default=PROFILES.default("idempotent_producer"), validator=allowed.flag(), kw_only=True
     )
     assignment: Assignment = attrs.field(
-        default=_by_client("assignment"), validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
+        default=PROFILES.default("assignment"), validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
     )
     acks: Acks = attrs.field(
         default=attrs.Factory(
-            lambda self: "all" if self.idempotent_producer else profile_of(self.client).acks,
+            lambda self: "all" if self.idempotent_producer else PROFILES.of(self.client).acks,
             takes_self=True,
         ),
         validator=allowed.one_of(*ACKS),
         kw_only=True,
     )
     partitioner: Partitioner = attrs.field(
-        default=_by_client("partitioner"), validator=allowed.one_of(*PARTITIONERS), kw_only=True
+        default=PROFILES.default("partitioner"),
+        validator=allowed.one_of(*PARTITIONERS),
+        kw_only=True,
     )
     unkeyed: Unkeyed = attrs.field(
         default="spread", validator=allowed.one_of(*UNKEYED), kw_only=True
     )
     linger_ms: int = attrs.field(default=5, validator=allowed.whole(0), kw_only=True)
     isolation: Isolation = attrs.field(
-        default=_by_client("isolation"), validator=allowed.one_of(*ISOLATIONS), kw_only=True
+        default=PROFILES.default("isolation"), validator=allowed.one_of(*ISOLATIONS), kw_only=True
     )
-    size_max: int = attrs.field(default=_by_client("size_max"), validator=_positive, kw_only=True)
+    size_max: int = attrs.field(
+        default=PROFILES.default("size_max"), validator=_positive, kw_only=True
+    )
     finds_truncation: bool = attrs.field(
-        default=_by_client("finds_truncation"), validator=allowed.flag(), kw_only=True
+        default=PROFILES.default("finds_truncation"), validator=allowed.flag(), kw_only=True
     )
     unclean_elections: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
@@ -232,7 +237,7 @@ class Kafka:
         """Whose defaults it goes by, and what they are, as reports print it; else empty."""
         if self.client is None:
             return ""
-        known = profile_of(self.client)
+        known = PROFILES.of(self.client)
         names = [one.name for one in attrs.fields(Profile) if one.name not in ("name", "source")]
         return str(attrs.evolve(known, **{name: getattr(self, name) for name in names}))
 
@@ -435,15 +440,15 @@ class OpenKafka(Cluster):
     def consume(
         self, intake: Intake, topic: str, *, service: str, group: str | None = None, **options: Any
     ) -> None:
-        """Have a handler called per message: see `Subscription` for the options."""
-        try:
-            if options:
+        """Have a handler called per message: see `subscribed` for the options."""
+        if options:
+            try:
                 check_options(options, OPTIONS)
-                subscription = Subscription(self, intake, **options)
-            else:
-                subscription = Subscription(self, intake)
-        except (TypeError, ValueError) as error:
-            raise wired_wrongly(intake.place, repr(topic), error) from None
+                subscription = subscribed(self, intake, **options)
+            except (TypeError, ValueError) as error:
+                raise wired_wrongly(intake.place, repr(topic), error) from None
+        else:
+            subscription = Subscription(self, intake, f"{intake.place}/{self.name}.commit", USUAL)
         if topic not in self.logs:
             self.check((topic,))
         after = subscription.acknowledge == "after"

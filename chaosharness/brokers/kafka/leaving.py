@@ -7,28 +7,27 @@ Source:
 
 from __future__ import annotations
 
+import msgspec
+
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.members import Member
 
 
-class Leaving:
+class Leaving(msgspec.Struct, eq=False):
     """One member whose process may be told to stop."""
 
-    __slots__ = ("_groups", "_member")
-
-    def __init__(self, groups: Coordination, member: Member) -> None:
-        self._groups = groups
-        self._member = member
+    groups: Coordination
+    member: Member
 
     def cease(self) -> None:
         """Leave the group, once nothing is in hand."""
-        member = self._member
+        member = self.member
         member.leaves = True
         if member.busy_since < 0:
-            self._groups.catch_up(member)
+            self.groups.catch_up(member)
         else:
             member.stale = True  # it looks what has become of it when its handler has ended
 
     def is_busy(self) -> bool:
         """Say whether something is in hand."""
-        return self._member.leaves
+        return self.member.leaves

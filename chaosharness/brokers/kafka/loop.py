@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Final, Literal, NoReturn, get_args
 
 from chaosharness.brokers.batch import Batch, Taken
+from chaosharness.brokers.events import not_settled, settled
 from chaosharness.brokers.kafka.asking import AskedCommits, Then
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.consumers import (
@@ -441,7 +442,7 @@ class Consumer(Whereabouts):
         moved_on = not has_nothing and (member.expelled or member.generation != group.generation)
         if moved_on or (member.solo and member.crew.group.members):
             error = "fenced: not a member any more"
-            scope.record("nack", operation, attempt, {"error": error})
+            not_settled(scope, operation, attempt, error)
             failed = CommitFailed(f"{operation}: {error}; poll again to rejoin")
             if member.expelled:
                 failed.why = "left" if self.was_too_slow else "unknown"
@@ -455,12 +456,12 @@ class Consumer(Whereabouts):
         if absent:
             found = {place: offset for place, offset in found.items() if place not in absent}
         for message in take_offsets(group.committed, broker.logs, found, at_all=at_all):
-            scope.record("ack", operation, attempt, {"message": message})
+            settled(scope, operation, attempt, message)
         if group.committed != before:
             broker.world.effects += 1
         if absent:
             error = f"there is no {', '.join(map(named, absent))}"
-            scope.record("nack", operation, attempt, {"error": error})
+            not_settled(scope, operation, attempt, error)
             raise UnknownLogPartition(f"{operation}: {error}")
 
     def standing(self) -> tuple[Member, dict[LogPartition, int]]:

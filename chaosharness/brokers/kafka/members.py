@@ -29,32 +29,19 @@ class Standing:
     generation: int = -1
 
 
-class Crew:
+class Crew(msgspec.Struct, eq=False):
     """The consumers of one group. `group` is what the coordinator knows of them."""
 
-    __slots__ = (
-        *("again", "group", "high", "listens", "members", "name", "operations", "solos"),
-        "tried_at",
-    )
-
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.operations: dict[str, str] = {}
-        """What it is called that a record of a topic is delivered to it."""
-        self.name = group.name
-        self.members: list[Member] = []
-        self.solos: list[Member] = []
-        """Who reads under its name and is no member."""
-        self.listens = False
-        """Whether a member wants to be told what it is given."""
-        self.high: dict[LogPartition, int] = {}
-        self.again: dict[tuple[LogPartition, int], int] = {}
-        self.tried_at = -1
-
-    def operation(self, cluster: str, topic: str) -> str:
-        """Return what it is called that a record of a topic is delivered to it, spelled once."""
-        made = self.operations[topic] = f"{cluster}.{topic}/deliver to {self.name}"
-        return made
+    group: Group
+    name: str
+    members: list[Member] = []
+    solos: list[Member] = []
+    """Who reads under its name and is no member."""
+    listens: bool = False
+    """Whether a member wants to be told what it is given."""
+    high: dict[LogPartition, int] = {}
+    again: dict[tuple[LogPartition, int], int] = {}
+    tried_at: int = -1
 
     def count(self, place: LogPartition, offset: int) -> int:
         """Count a repeated delivery of the record at an offset; return the how-manieth it is.

@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 
 import attrs
 
+from chaosharness.brokers.profiles import Profiles, yes
 from chaosharness.machines.kafka.assignors import Assignment
 from chaosharness.machines.kafka.operations import Isolation
 from chaosharness.machines.kafka.partitioners import Partitioner
@@ -75,7 +76,7 @@ _RDKAFKA: Final = Profile(
     isolation="read_committed",
     size_max=1_000_000,
 )
-PROFILES: Final[dict[str, Profile]] = {
+_KNOWN: Final[dict[str, Profile]] = {
     "java": Profile(
         name="Java 3.9",
         source="Apache Kafka 3.9, ProducerConfig and ConsumerConfig",
@@ -97,33 +98,18 @@ PROFILES: Final[dict[str, Profile]] = {
         idempotent_producer=True,
     ),
 }
-
-
-def profile_of(client: str | None) -> Profile:
-    """Return the defaults of a client; None: of nobody in particular."""
-    return PROFILES.get(client or "", UNNAMED)
-
-
-def table() -> str:
-    """Return the profiles as a Markdown table."""
-    lines = [
-        "| `client=` | session | poll interval | idempotent producer | acks | assignment | key by "
-        "| isolation | largest record | a cut log | source |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for client, one in PROFILES.items():
-        words = (
-            f'`"{client}"`',
-            f"{one.session_timeout_ms:,} ms",
-            f"{one.max_poll_interval_ms:,} ms",
-            "yes" if one.idempotent_producer else "no",
-            str(one.acks),
-            one.assignment,
-            one.partitioner,
-            one.isolation,
-            f"{one.size_max:,} bytes",
-            "is found out" if one.finds_truncation else "reset",
-            one.source,
-        )
-        lines.append(f"| {' | '.join(words)} |")
-    return "\n".join(lines) + "\n"
+PROFILES: Final = Profiles(
+    _KNOWN,
+    UNNAMED,
+    {
+        "session": lambda one: f"{one.session_timeout_ms:,} ms",
+        "poll interval": lambda one: f"{one.max_poll_interval_ms:,} ms",
+        "idempotent producer": lambda one: yes(one.idempotent_producer),
+        "acks": lambda one: str(one.acks),
+        "assignment": lambda one: one.assignment,
+        "key by": lambda one: one.partitioner,
+        "isolation": lambda one: one.isolation,
+        "largest record": lambda one: f"{one.size_max:,} bytes",
+        "a cut log": lambda one: "is found out" if one.finds_truncation else "reset",
+    },
+)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chaosharness.brokers.events import not_settled, settled
 from chaosharness.brokers.kafka.cluster import Draft
 from chaosharness.brokers.kafka.consumers import CommitFailed, UnknownLogPartition
 from chaosharness.brokers.kafka.members import Standing
@@ -195,7 +196,7 @@ class TransactionalProducer:
         standing, offsets, at_all = what
         if absent := self._cluster.absent(offsets):
             error = f"there is no {', '.join(map(named, absent))}"
-            scope.record("nack", operation, attempt, {"error": error})
+            not_settled(scope, operation, attempt, error)
             raise UnknownLogPartition(f"{operation}: {error}")
         producer = self._latest()
         began = producer.began
@@ -204,7 +205,7 @@ class TransactionalProducer:
         )
         if refusal is not None:
             error = "fenced: not a member any more"
-            scope.record("nack", operation, attempt, {"error": error})
+            not_settled(scope, operation, attempt, error)
             raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
         self._watch(producer, began)
         logs = self._cluster.logs
@@ -249,7 +250,7 @@ class TransactionalProducer:
         self._cluster.machine.transactions.end(producer, commit=how == "commit")
         if how == "commit":
             for message in self._acks:
-                scope.record("ack", operation, attempt, {"message": message})
+                settled(scope, operation, attempt, message)
         self._changed(withdrawn)
 
     # ---- time

@@ -10,6 +10,7 @@ import attrs
 import msgspec
 
 from chaosharness.brokers.at_work import AtWork
+from chaosharness.brokers.events import settled_by
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.message import NO_HEADERS, Message, copied
@@ -193,9 +194,7 @@ class Desk:
                     if self._spoilt(fact.message, operation, attempt, one.cause):
                         lost = True
             elif isinstance(fact, Settled):  # by the server, once it is sent
-                data = {"message": fact.message.published}
-                cause = held[-1].cause
-                world.record("ack", self.name, entity=fact.message.entity, cause=cause, data=data)
+                settled_by(world, self.name, fact.message, held[-1].cause)
             else:
                 self.journal.write(fact)
                 world.after(0, self._settle_later)  # a notice of it may be for others

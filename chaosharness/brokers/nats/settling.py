@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from chaosharness.brokers.events import set_aside
 from chaosharness.brokers.message import copied
 from chaosharness.brokers.nats.desk import Desk, Held
 from chaosharness.brokers.nats.errors import answered
@@ -98,8 +99,7 @@ def get(desk: Desk, stream: str, sequence: int) -> Any:
 def put_aside(desk: Desk, held: Held, subject: str, scope: Scope, error: BaseException) -> None:
     """Put a message aside as its consumer does: publish it elsewhere, and acknowledge it."""
     message = held.message
-    data = {"message": message.published, "to": subject, "error": type(error).__name__}
-    scope.record("dead", "", 0, data)
+    set_aside(scope, message, subject, error)
     letter = copied(message)
     letter.topic = subject
     desk.do(op.Publish(subject, message.body or b"", letter), scope)

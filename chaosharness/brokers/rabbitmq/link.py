@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from chaosharness.brokers.events import came_back, given_back, not_settled, settled
 from chaosharness.brokers.rabbitmq.connection import Connection, Server
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.party import Party
@@ -188,11 +189,7 @@ class Link:
         self.broker.changed()
 
     def _returned(self, push: Push, why: str) -> None:
-        copy = push.copy
-        data = {"message": copy.published, "from": self.incarnation.label, "why": why}
-        self.world.record(
-            "nack", self.broker.name, entity=copy.entity, cause=copy.published, data=data
-        )
+        came_back(self.world, self.broker.name, push.copy, self.incarnation.label, why)
 
     def _died(self) -> None:
         """The operating system resets the connection at once, unless nobody hears it."""
@@ -380,7 +377,7 @@ class Link:
         calm = calm and not self.connection.blocked
         if calm and what == "ack" and not channel.closed_because and push.tag in channel.unacked:
             world.effects += 1  # as `_arrived` does it: nearly all come by here
-            scope.record("ack", operation, attempt, {"message": push.copy.published})
+            settled(scope, operation, attempt, push.copy.published)
             self.broker.node.ack(channel, push.tag)
             then(True)
             return
@@ -434,31 +431,32 @@ class Link:
         push, what = one.push, one.what
         channel = push.channel
         if channel.closed_because:
-            one.record("nack", push, error=f"void: {channel.closed_because}")
+            one.is_void(f"void: {channel.closed_because}")
             return False
         if push.tag not in channel.unacked:
             error = f"406 PRECONDITION_FAILED - unknown delivery tag {push.tag}"
-            one.record("nack", push, error=error)
+            one.is_void(error)
             self.drop(error)
             return False
         node = self.broker.node
         self.world.effects += 1
-        settled = [push]
+        pushes = [push]
         if one.multiple:
-            settled = [other for tag, other in channel.unacked.items() if tag <= push.tag]
+            pushes = [other for tag, other in channel.unacked.items() if tag <= push.tag]
         if what != "ack" and push.queue.definition.kind == "stream":
             answer = node.nack(channel, push.tag)
             assert answer is not None
-            one.record("nack", push, error=str(answer))
+            one.is_void(str(answer))
             self.punish(answer)
             return False
         if what == "ack":
-            for other in settled:
-                one.record("ack", other)
+            for other in pushes:
+                settled(one.scope, one.operation, one.attempt, other.copy.published)
             node.ack(channel, push.tag, multiple=one.multiple)
         else:
-            for other in settled:
-                one.record("nack", other, requeue=one.requeue)
+            for other in pushes:
+                which, requeue = other.copy.published, one.requeue
+                given_back(one.scope, one.operation, one.attempt, which, requeue=requeue)
             node.nack(channel, push.tag, multiple=one.multiple, requeue=one.requeue, how=what)
         return True
 
@@ -486,7 +484,6 @@ class Settlement:
         self.operation = operation
         self.attempt = attempt
 
-    def record(self, kind: str, push: Push, **words: Any) -> None:
-        """Record what became of one of the messages that are settled."""
-        data = {"message": push.copy.published, **words}
-        self.scope.record(kind, self.operation, self.attempt, data)
+    def is_void(self, error: str) -> None:
+        """Write that it was in vain."""
+        not_settled(self.scope, self.operation, self.attempt, error, self.push.copy.published)

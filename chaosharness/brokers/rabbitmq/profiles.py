@@ -10,6 +10,8 @@ from typing import Final, Literal, get_args
 
 import attrs
 
+from chaosharness.brokers.profiles import Profiles, yes
+
 Client = Literal["pika", "aio-pika"]
 CLIENTS: Final = get_args(Client)
 
@@ -43,7 +45,7 @@ class Profile:
 
 
 UNNAMED: Final = Profile(name="", source="")
-PROFILES: Final[dict[str, Profile]] = {
+_KNOWN: Final[dict[str, Profile]] = {
     "pika": Profile(
         name="pika 1.4",
         source="pika 1.4.4, `confirm_delivery`, `ConnectionParameters`; to come back is up to code",
@@ -55,23 +57,12 @@ PROFILES: Final[dict[str, Profile]] = {
         reconnect_ms=5_000,
     ),
 }
-
-
-def profile_of(client: str | None) -> Profile:
-    """Return the defaults of a client; None: of nobody in particular."""
-    return PROFILES.get(client or "", UNNAMED)
-
-
-def table() -> str:
-    """Return the profiles as a Markdown table."""
-    lines = ["| `client=` | confirms | heartbeat | back after | source |", "|---|---|---|---|---|"]
-    for client, one in PROFILES.items():
-        words = (
-            f'`"{client}"`',
-            "yes" if one.confirms else "no",
-            f"{one.heartbeat_ms / 1000:g} s",
-            f"{one.reconnect_ms / 1000:g} s",
-            one.source,
-        )
-        lines.append(f"| {' | '.join(words)} |")
-    return "\n".join(lines)
+PROFILES: Final = Profiles(
+    _KNOWN,
+    UNNAMED,
+    {
+        "confirms": lambda one: yes(one.confirms),
+        "heartbeat": lambda one: f"{one.heartbeat_ms / 1000:g} s",
+        "back after": lambda one: f"{one.reconnect_ms / 1000:g} s",
+    },
+)

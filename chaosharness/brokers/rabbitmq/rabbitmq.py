@@ -20,16 +20,17 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.brokers.events import delivered, died, settled_by, stored_by_itself, words_of
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.lane import is_disturbed
-from chaosharness.brokers.message import Decode, Framed
+from chaosharness.brokers.message import NO_HEADERS, Decode
 from chaosharness.brokers.rabbitmq.administration import Administrator
 from chaosharness.brokers.rabbitmq.alarms import Alarms, Held
 from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
 from chaosharness.brokers.rabbitmq.consumers import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.link import Link
-from chaosharness.brokers.rabbitmq.profiles import CLIENTS, Client, profile_of
+from chaosharness.brokers.rabbitmq.profiles import CLIENTS, PROFILES, Client
 from chaosharness.brokers.rabbitmq.publishing import Publisher
 from chaosharness.brokers.rabbitmq.rows import DELIVER, DELIVER_AUTO, SEARCHABLE, widened
 from chaosharness.brokers.rabbitmq.subscription import OPTIONS, Subscription, check_given
@@ -70,11 +71,6 @@ def _searchable(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
     if not set(value) <= set(SEARCHABLE):
         right = "some of " + ", ".join(kind.__name__ for kind in SEARCHABLE)
         raise allowed.refused("RabbitMQ", attribute.name, right, value)
-
-
-def _by_client(name: str) -> Any:
-    """Return a default that the client has, of a broker whose client is named."""
-    return attrs.Factory(lambda self: getattr(profile_of(self.client), name), takes_self=True)
 
 
 @attrs.frozen
@@ -181,15 +177,15 @@ class RabbitMQ:
         kw_only=True,
     )
     confirms: bool = attrs.field(
-        default=_by_client("confirms"), validator=allowed.flag(), kw_only=True
+        default=PROFILES.default("confirms"), validator=allowed.flag(), kw_only=True
     )
     resends: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     heartbeat_ms: int = attrs.field(
-        default=_by_client("heartbeat_ms"), validator=allowed.whole(0), kw_only=True
+        default=PROFILES.default("heartbeat_ms"), validator=allowed.whole(0), kw_only=True
     )
     consumer_timeout_ms: int = attrs.field(default=1_800_000, validator=_positive, kw_only=True)
     reconnect_ms: int = attrs.field(
-        default=_by_client("reconnect_ms"), validator=_positive, kw_only=True
+        default=PROFILES.default("reconnect_ms"), validator=_positive, kw_only=True
     )
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
@@ -209,7 +205,7 @@ class RabbitMQ:
         """Which server it is, and whose defaults its clients have; empty where nothing is said."""
         if self.client is None and self.version == VERSION:
             return ""
-        known, names = profile_of(self.client), ("confirms", "heartbeat_ms", "reconnect_ms")
+        known, names = PROFILES.of(self.client), ("confirms", "heartbeat_ms", "reconnect_ms")
         mine = attrs.evolve(known, **{name: getattr(self, name) for name in names})
         return mine.words(self.version)
 
@@ -347,15 +343,8 @@ class OpenRabbitMQ(Watcher):
         call_off(InvalidDefinition(words))
 
     def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
-        body = copy.body
-        words: dict[str, Any] = {
-            "broker": self.name,
-            "topic": copy.topic,
-            "exchange": copy.exchange,
-            "queues": list(names),
-            "key": copy.key,
-            "value": body if type(body) is not Framed else body.told,
-        }
+        where: dict[str, Any] = {"exchange": copy.exchange, "queues": list(names)}
+        words = words_of(self.name, copy.topic, where, copy.key, copy.body, NO_HEADERS)
         if copy.topic in self._made_up:
             words["made_up"] = True
         if copy.headers and not copy.deaths:  # a letter's tell of the broker, and of when it died
@@ -457,27 +446,13 @@ class OpenRabbitMQ(Watcher):
         if armed:
             link.suffer(push, operation, attempt, "before")
         times = copy.delivered_to(name)
-        published = copy.published
-        data = {
-            "message": published,
-            "to": link.incarnation.label,
-            "group": name,
-            "times": times,
-            "topic": copy.topic,
-            "tag": push.tag,
-            "redelivered": push.redelivered,
-        }
-        raw = world.raw  # as `world.record` does it: every delivery comes by here
-        cause = len(raw)
-        event = (world.now, "deliver", self.name, operation, copy.entity, attempt, published, data)
-        raw.append(event)
-        world.effects += 1
+        to, more = link.incarnation.label, {"tag": push.tag, "redelivered": push.redelivered}
+        cause = delivered(world, self.name, operation, attempt, copy, to, name, times, more)
         # a queue with a limit of its own puts the message aside by itself, once that is over
         if times > world.budget.deliveries_max and times > (queue.limit or 0) + 1:
             world.too_often(times, operation)
         if party.auto_ack:
-            data = {"message": published, "automatic": True}
-            world.record("ack", self.name, entity=copy.entity, cause=cause, data=data)
+            settled_by(world, self.name, copy, cause, automatic=True)
         if armed:
             link.suffer(push, operation, attempt, "after")
         link.send(push, cause)
@@ -491,14 +466,11 @@ class OpenRabbitMQ(Watcher):
         """Record a dead letter, and what is published in its place."""
         world = self.world
         world.effects += 1
-        data = {"message": copy.published, "queue": queue.name, "reason": reason, "to": names}
-        index = world.record("dead", self.name, entity=copy.entity, cause=copy.published, data=data)
+        index = died(world, self.name, copy, queue.name, reason, names)
         if letter is not None:
             letter.deliveries = copy.deliveries
-            data = {**self._words(letter, names), "instead_of": copy.published}
-            letter.published = world.record(
-                "publish", self.name, entity=letter.entity, cause=index, data=data
-            )
+            words = {**self._words(letter, names), "instead_of": copy.published}
+            letter.published = stored_by_itself(world, self.name, letter.entity, index, words)
 
     def goes_round(self, queue: OpenQueue) -> None:
         """Call the run off: in the real broker this never ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chaosharness.brokers.cycle import cycle
+from chaosharness.brokers.events import published, unroutable
 from chaosharness.brokers.message import NO_HEADERS, POISON
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.errors import Unroutable
@@ -62,10 +63,8 @@ class Storing:
         names = node.route(copy.exchange, copy.topic, copy.headers)
         poison = Copy(copy.topic, None, NO_HEADERS, body, 0, copy.hops, exchange=copy.exchange)
         poison.name = self._world.publications.poison_at(copy.name)
-        own, scope.entity = scope.entity, 0
-        poison.published = scope.record("publish", "", 0, self._broker._words(poison, names))
-        scope.entity = own
-        self._world.effects += 1
+        words = self._broker._words(poison, names)
+        poison.published = published(scope, "", 0, 0, words)
         node.store(poison, names)
 
     def _route(
@@ -77,18 +76,13 @@ class Storing:
         refusing = node.refusing(names)
         taking = tuple(name for name in names if name not in refusing) if refusing else names
         if taking or not names:
-            data = self._broker._words(copy, taking)
-            raw = world.raw  # as `scope.record` does it: every message comes by here
-            cause, label = scope.cause, scope.incarnation.label
-            scope.cause = copy.published = len(raw)
-            raw.append((world.now, "publish", label, operation, scope.entity, attempt, cause, data))
-            world.effects += 1
-        if copy.hops > world.budget.hops_max:
+            words = self._broker._words(copy, taking)
+            copy.published = published(scope, operation, attempt, scope.entity, words)
+        if copy.hops > world.budget.hops_max and world.too_far(copy.hops):
             world.end("budget", cycle(world.history, copy.published, copy.hops))
         node.store(copy, taking)
         if not names:
-            data = {"message": copy.published, "reason": "unroutable", "to": []}
-            scope.record("dead", "", 0, data)
+            unroutable(scope, copy)
             if mandatory:
                 raise Unroutable(f"{operation}: no queue is bound for it")
         if refusing:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 import attrs
 
+from chaosharness.brokers.events import set_aside
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import Message, copied
 from chaosharness.brokers.redis.desk import Desk, Held
@@ -178,8 +179,7 @@ class Subscription:
         to = self.dead_letter
         assert to is not None
         message = held.message
-        data = {"message": message.published, "to": to, "error": type(error).__name__}
-        scope.record("dead", "", 0, data)
+        set_aside(scope, message, to, error)
         letter = copied(message)
         letter.topic = to
         self.desk.do(op.Add(to, letter.body, message=letter), scope)

@@ -11,6 +11,7 @@ import attrs
 
 from chaosharness.brokers.arrivals import Arrivals, begin_wait, on_behalf_of, unread
 from chaosharness.brokers.batch import Batch
+from chaosharness.brokers.events import not_settled
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import Decode, Delivery, Message
 from chaosharness.brokers.settling import ahead, carefully
@@ -216,8 +217,7 @@ def delete(
         op.Delete(queue, held.received.handle), scope, operation, attempt
     )
     if answer is not None:
-        data = {"message": held.message.published, "error": str(answer)}
-        scope.record("nack", operation, attempt, data)
+        not_settled(scope, operation, attempt, str(answer), held.message.published)
     return answer
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from chaosharness.brokers.at_work import AtWork
+from chaosharness.brokers.events import set_aside
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.message import Message, copied
@@ -285,8 +286,7 @@ class Desk:
         to = self.machine.queues[queue].settings.dead_letter
         assert to is not None
         message = held.message
-        data = {"message": message.published, "to": to, "error": type(error).__name__}
-        scope.record("dead", "", 0, data)
+        set_aside(scope, message, to, error)
         letter = copied(message)
         letter.topic = to
         received = held.received

@@ -152,10 +152,10 @@ class Judge:
         known = self._known.get(key) if key is not None else None
         if known is not None:
             found, seen, verdict.nearest = known
-            return _moved(found, seen, verdict.seen)
+            return _moved(found, seen, verdict.whole)
         found = verdict.wrong()
         if key is not None and not verdict.by_history and len(self._known) < REMEMBERED:
-            self._known[key] = (found, verdict.seen, verdict.nearest)
+            self._known[key] = (found, verdict.whole, verdict.nearest)
         return found
 
 

@@ -8,7 +8,7 @@ and all ends as it would have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -40,6 +40,17 @@ def put_off(history: History, usual: Outcome) -> frozenset[int]:
     )
 
 
+def are_gone(history: History, messages: Collection[int]) -> bool:
+    """Say whether these messages ended with nobody, and nobody is left who could ever see them.
+
+    A queue let them expire, for instance, and has nowhere to put what does.
+    """
+    nowhere = {
+        event.data.get("message") for event in history.of("dead") if not event.data.get("to")
+    }
+    return bool(messages) and nowhere.issuperset(messages)
+
+
 def without(seen: Outcome, messages: frozenset[int]) -> Outcome:
     """Return an outcome in which these messages were never said."""
     said = {
@@ -53,16 +64,18 @@ def without(seen: Outcome, messages: frozenset[int]) -> Outcome:
 def _passed_on(history: History) -> tuple[tuple[int, str, str], ...]:
     """Return what was passed on as it is, and handled where it went: event, broker, place."""
     reading = read(history)
-    handled = {one.sent.index for one in reading.handed.values() if _is_done(one)}
+    handled: set[int] = set()
+    for one in reading.handed.values():
+        index = one.sent.index if _is_done(one) else -1
+        while index >= 0 and index not in handled:
+            handled.add(index)  # and what it stands for: a queue gave that back, once it expired
+            index = int(history.raw[index][7].get("instead_of", -1))
     found = []
     for index, sent in reading.sent.items():
         in_hand = reading.handed.get(reading.roots[index])
         if index not in handled or in_hand is None or sent.poison:
             continue
-        source = in_hand.sent
-        if (source.broker, source.topic) != (sent.broker, sent.topic) and _is_the_same(
-            sent.value, source.value
-        ):
+        if _is_the_same(sent.value, in_hand.sent.value):
             found.append((index, sent.broker, sent.topic))
     return tuple(found)
 

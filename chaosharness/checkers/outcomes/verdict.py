@@ -19,7 +19,7 @@ from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.outdated import is_overwritten
 from chaosharness.checkers.outcomes.plan import Refusal
-from chaosharness.checkers.outcomes.put_off import put_off, without
+from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
     OPTIONAL,
     STANDS,
@@ -86,7 +86,7 @@ class Verdict:
         self.composition = composition
         self.history = history
         self.faults = faults
-        self.seen = clean.reader.read(history)
+        self.whole = self.seen = clean.reader.read(history)
         self.best: list[Difference] = []
         self.nearest = "without faults"
         self.by_history = False
@@ -154,7 +154,7 @@ class Verdict:
 
     def key(self) -> Hashable:
         """Return all that the verdict hangs on; None where that is more than can be told."""
-        number = self.clean.number_of(self.seen)
+        number = self.clean.number_of(self.whole)
         if number <= 0 or self.free:
             return None
         return (
@@ -182,6 +182,19 @@ class Verdict:
         return asked if strict._wrong() else []  # what is refused for good may be logged as often
 
     def _wrong(self) -> list[Difference]:
+        """Return what is wrong; what is put off may be there as in a clean run, or be left out."""
+        found = self._unlike_clean()
+        if not found or not self.put_off:
+            return found
+        nearest, best = self.nearest, self.best
+        self._leave_out(self.put_off)
+        rest = self._unlike_clean()
+        if len(rest) < len(found):
+            return rest
+        self.seen, self.nearest, self.best = self.whole, nearest, best
+        return found
+
+    def _unlike_clean(self) -> list[Difference]:
         """Return what is wrong; nothing if the run ends as a clean one may."""
         self.best = self.first
         aside = [self._aside(one) for one in self.asides if not one.excused]
@@ -297,9 +310,12 @@ class Verdict:
         """Say whether nothing is left of an item but a message for later, which was dropped."""
         if self.seen.own.get(item) or self.seen.dead.get(item) or item in self.client:
             return False
-        if not self.seen.says(item) - self.clean.calm.says(item):
+        new = self.whole.says(item) - self.clean.calm.says(item)
+        if not new:
             return False
         self.by_history = True
+        if are_gone(self.history, {self.whole.said[item][one] for one in new}):
+            return True
         nos = [as_a_transaction(self.clean.history, no) for no in self.nos]
         return dropped(self.clean, self.history, item, nos)
 
@@ -492,6 +508,11 @@ class Verdict:
         return any(
             out is not None and not differences(seen, out, frozenset(), self.free) for out in outs
         )
+
+    def _leave_out(self, messages: frozenset[int]) -> None:
+        """Judge the rest alone: that something was put off is nothing new, however it ended."""
+        self.seen = without(self.seen, messages)
+        self.first = self.best = self.clean.comparison.differences(self.seen, self.clean.calm)
 
     # ---- put together
 

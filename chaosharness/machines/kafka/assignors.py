@@ -40,8 +40,9 @@ def shares(
 
     Not modelled:
         Members are sorted by an id that a broker makes up, so their order is a free choice:
-        here the order of joining. Racks (KIP-881). Where members subscribe to different
-        topics, a sticky assignor moves the least it can; here one pass evens out.
+        here the order of joining, but for who comes back (`Coordination.rejoin`). Racks (KIP-881).
+        Where members subscribe to different topics, a sticky assignor moves the least it can; here
+        one pass evens out.
     """
     topics = tuple(sorted(topics))
     if assignment == "range":

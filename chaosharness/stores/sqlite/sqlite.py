@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
+from collections.abc import Iterable
 from itertools import chain, count
 from typing import Any, Final
 
@@ -175,7 +176,7 @@ class Database:
         idle = self.idle.get(detect_types)
         while idle:
             connection = idle.pop()
-            if connection.is_open_for(None):  # code that outlived its run may have closed it
+            if not connection._shut:  # code that outlived its run may have closed it
                 return connection
         made = sqlite3.connect(
             self.uri,
@@ -192,15 +193,17 @@ class Database:
         made._spoilt = True
         return made
 
-    def keep(self, connection: Connection) -> bool:
-        """Keep a connection for the next run, if there are not too many; say whether it is."""
-        idle = self.idle.get(connection.detects)
-        if idle is None:
-            idle = self.idle[connection.detects] = []
-        if len(idle) >= IDLE_MAX:
-            return False
-        idle.append(connection)
-        return True
+    def keep(self, connections: Iterable[Connection]) -> None:
+        """Keep connections for the next run, if there are not too many; else shut them."""
+        kept = self.idle
+        for connection in connections:
+            idle = kept.get(connection.detects)
+            if idle is None:
+                idle = kept[connection.detects] = []
+            if len(idle) < IDLE_MAX:
+                idle.append(connection)
+            else:
+                connection.shut()
 
     def reset(self, pristine: sqlite3.Connection) -> None:
         """Put everything back, and let idle connections keep what they know of the schema.
@@ -362,7 +365,9 @@ class OpenSQLite(SharedStore):
             self.owners[incarnation] = None
             incarnation.on_death.append(lambda: self._drop(incarnation))
         detects = self.definition.detect_types if detect_types is None else detect_types
-        connection = self.database.connect(detects)
+        database = self._database
+        assert database is not None
+        connection = database.connect(detects)
         connection.adopt(self, incarnation)
         self._connections.append(connection)
         return connection
@@ -432,10 +437,13 @@ class OpenSQLite(SharedStore):
         if database is None:
             return
         reuse = self._shelf.reuse
-        keep = database.keep
+        fit = []
         for connection in self._connections:
-            if not (connection.release() and reuse and keep(connection)):
+            if connection.release() and reuse:
+                fit.append(connection)
+            else:
                 connection.shut()
+        database.keep(fit)
         for copy in self._copies:
             copy.close()
         self._shelf.give_back(database, changed=self.changed, schema_touched=self.schema_touched)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaosharness import Crash, Kafka, LostReply, Schedule, Site, System
+from chaosharness import Crash, Kafka, KeyValue, LostReply, Rebalance, Schedule, Site, System
 from chaosharness.machines.kafka.assignors import ASSIGNMENTS, shares
 
 
@@ -166,3 +166,60 @@ def test_a_loop_learns_that_the_answer_to_its_commit_was_lost():
     assert len([*run.history.of("note")]) == 1
     assert len([*run.history.of("deliver")]) == 1  # it was committed
     assert LostReply in run.surfaces["worker.loop/bus.commit"].searched_after
+
+
+KEYS = {"a": 0, "d": 1}
+"""Keys, and the log partitions that they go to."""
+
+
+def turnovers(key, replicas=2):
+    """A service that remembers what it has added up for a key."""
+    system = System("turnovers", arrival_ms=10)
+    bus = system.add(Kafka("bus", {"moves": 2}))
+    totals = system.add(KeyValue("totals"))
+
+    @system.service("adder", replicas=replicas)
+    def add_up(env):
+        store, known = env.connect(totals), {}
+
+        def on_move(move: dict):
+            known[move["to"]] = known.get(move["to"]) or int(store.get(move["to"]) or 0)
+            known[move["to"]] += move["cents"]
+            store.put(move["to"], str(known[move["to"]]))
+
+        env.consume(bus, "moves", on_move, on_unreadable="skip")
+
+    @system.entry(examples=[{"to": key, "cents": cents} for cents in (1, 2, 3)])
+    def move(env, one):
+        env.publisher(bus)("moves", one, key=one["to"])
+
+    return system
+
+
+def rebalances(*items):
+    return Schedule([Rebalance(Site("bus.moves/deliver to adder", entity=one)) for one in items])
+
+
+def total_of(run):
+    (state,) = run.history.of("state")
+    (total,) = state.data["items"].values()
+    return total
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("of", [1, 2, 3])
+def test_what_a_member_had_changes_hands_where_it_comes_back(key, of):
+    """Whichever member stands last: its new id may stand anywhere."""
+    run = turnovers(key).run(None, rebalances(of))
+    assert not run.unused
+    assert {one.data["partition"] for one in run.history.of("publish")} == {KEYS[key]}
+    before, after = [one.data["members"] for one in run.history.of("rebalance")][-2:]
+    assert before.keys() == after.keys()
+    assert all(before[member] != after[member] for member in before)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_memory_that_is_kept_across_a_rebalance_is_found_whichever_log_partition_it_is_of(key):
+    assert total_of(turnovers(key).run()) == "6"
+    assert total_of(turnovers(key).run(None, rebalances(2, 3))) == "4"
+    assert total_of(turnovers(key, replicas=1).run(None, rebalances(2, 3))) == "6"

@@ -253,7 +253,7 @@ BROKEN = {
     "listeners hear nothing": (Listeners, "calls", tells_nobody, "told", "nobody told it"),
     "nobody is waited for": (Coordination, "_tells", waits_for_nobody, "told", "nobody told it"),
     "what was aborted is seen": (Log, "next", shows_all, "decided", "what was aborted was read"),
-    "who is out reads on": (Coordination, "take_away", keeps_reading, "handled", "out of order"),
+    "who is out reads on": (Coordination, "take_away", keeps_reading, "handled", "not its own"),
     "nothing is committed": (Coordination, "_give", forgets_commits, "decided", "copied twice"),
 }
 

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from chaosharness import Gateway, Kafka, System, never_charged_twice, smallest
-from chaosharness.brokers.kafka.profiles import CLIENTS, PROFILES, Profile, table
+from chaosharness.brokers.kafka.profiles import CLIENTS, PROFILES, Profile
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import InvalidDefinition
 from chaosharness.machines.kafka.partitioners import log_partition_by_crc32, log_partition_for
@@ -15,8 +15,8 @@ from chaosharness.reporting import to_html, to_markdown, to_text
 
 
 def test_every_client_has_a_profile_and_its_source():
-    assert set(PROFILES) == set(CLIENTS)
-    for one in PROFILES.values():
+    assert set(PROFILES.known) == set(CLIENTS)
+    for one in PROFILES.known.values():
         assert one.name and one.source
 
 
@@ -47,7 +47,7 @@ def test_a_cluster_without_a_client_is_as_it_was():
 
 def test_aiokafka_s_are_those_of_the_library():
     aiokafka = pytest.importorskip("aiokafka")
-    mine = PROFILES["aiokafka"]
+    mine = PROFILES.known["aiokafka"]
     reads = inspect.signature(aiokafka.AIOKafkaConsumer.__init__).parameters
     sends = inspect.signature(aiokafka.AIOKafkaProducer.__init__).parameters
     assert reads["session_timeout_ms"].default == mine.session_timeout_ms
@@ -61,7 +61,7 @@ def test_aiokafka_s_are_those_of_the_library():
 
 def test_kafka_python_s_are_those_of_the_library():
     kafka = pytest.importorskip("kafka")
-    mine = PROFILES["kafka-python"]
+    mine = PROFILES.known["kafka-python"]
     reads, sends = kafka.KafkaConsumer.DEFAULT_CONFIG, kafka.KafkaProducer.DEFAULT_CONFIG
     assert reads["session_timeout_ms"] == mine.session_timeout_ms
     assert reads["max_poll_interval_ms"] == mine.max_poll_interval_ms
@@ -151,4 +151,4 @@ def test_reports_say_whose_defaults_they_were():
 
 def test_the_profiles_are_those_of_the_page():
     page = Path(__file__).parents[3].joinpath("docs/how-to/kafka.md").read_text("utf-8")
-    assert table() in page
+    assert PROFILES.table() in page

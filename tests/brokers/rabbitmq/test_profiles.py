@@ -17,7 +17,7 @@ from chaosharness import (
     never_charged_twice,
     smallest,
 )
-from chaosharness.brokers.rabbitmq.profiles import CLIENTS, PROFILES, Profile, table
+from chaosharness.brokers.rabbitmq.profiles import CLIENTS, PROFILES, Profile
 from chaosharness.errors import IllegalFault, InvalidValue
 from chaosharness.reporting import to_html, to_markdown, to_text
 
@@ -26,7 +26,7 @@ PUBLISH = "desk.sell/bus.publish orders"
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_client_that_is_named_has_its_defaults(client):
-    broker, known = RabbitMQ("bus", ["orders"], client=client), PROFILES[client]
+    broker, known = RabbitMQ("bus", ["orders"], client=client), PROFILES.known[client]
     for one in attrs.fields(Profile):
         if one.name not in ("name", "source"):
             assert getattr(broker, one.name) == getattr(known, one.name)
@@ -106,4 +106,4 @@ def test_reports_say_whose_defaults_they_were(options, words):
 
 def test_the_profiles_are_those_of_the_page():
     page = Path(__file__).parents[3].joinpath("docs/how-to/rabbitmq.md").read_text("utf-8")
-    assert table() in page
+    assert PROFILES.table() in page
