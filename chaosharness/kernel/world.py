@@ -66,6 +66,7 @@ class World:
         "_deliveries_max",
         "_events_to",
         "agenda",
+        "answers",
         "armed",
         "arms",
         "before_end",
@@ -157,6 +158,7 @@ class World:
         self.surfaces: dict[str, Any] = {}
         self.untold: set[str] = set()  # services whose processes cannot be told to stop
         self.unreachable: set[tuple[str, str]] = set()
+        self.answers: list[tuple[str, int, int]] = []  # who answered, asked by which event, when
 
     # ---- history
 
