@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from _pytest._code.code import ReprFileLocation
 
-from chaosharness.options import OPTIONS
+from chaosharness.options import IN_CHARGE, OPTIONS
 
 if TYPE_CHECKING:
     from chaosharness.counterexample import Counterexample
@@ -120,6 +121,41 @@ class Chaos:
         self.coverage: list[tuple[str, str]] = []
         self.at_random: list[tuple[int, int]] = []
         self.trouble = ""
+        self.ended = ""
+        self._process = os.getpid()
+
+    # ---- calls that end the process
+
+    def pytest_sessionstart(self) -> None:
+        """Be asked before the process is ended: that was a silent exit code 0."""
+        IN_CHARGE.insert(0, self._refuse_to_end)
+
+    def pytest_unconfigure(self) -> None:
+        """Let it end."""
+        with suppress(ValueError):
+            IN_CHARGE.remove(self._refuse_to_end)
+
+    def _refuse_to_end(self, call: str) -> None:
+        __tracebackhide__ = True
+        from chaosharness.handlers.exits import end_loudly, end_of_session
+
+        words = end_of_session(call) if os.getpid() == self._process else ""
+        if not words:
+            return
+        self.ended = words
+        if threading.current_thread() is not threading.main_thread():
+            self.config.pluginmanager.getplugin("capturemanager").suspend_global_capture()
+            end_loudly(words)
+        pytest.fail(words)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self) -> Generator[None, Any, Any]:
+        """Have calls that end the process ask, from the first test on that knows a system."""
+        if "chaosharness.system" in sys.modules:
+            from chaosharness.handlers.exits import stand_for
+
+            stand_for()
+        return (yield)
 
     # ---- replays
 
@@ -273,11 +309,14 @@ class Chaos:
         if counts is not None or failures:
             self.results.append((report.nodeid, _outcome(report), counts or {}, tuple(failures)))
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write a page of all chaos tests, where reports were asked for or are to be found.
 
         On GitHub their summary is added to that of the job.
         """
+        if self.ended and not session.exitstatus:  # who caught what it was told ends green
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self.trouble = self.ended
         asked = self.config.getoption("chaos_report") or self.config.getini("chaos_report")
         summary = os.environ.get("GITHUB_STEP_SUMMARY", "")
         if hasattr(self.config, "workerinput") or not self.results:
@@ -324,7 +363,7 @@ class Chaos:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say in a few lines what was covered, and how to replay what failed."""
-        if not self.tests and not self.failures:
+        if not self.tests and not self.failures and not self.trouble:
             return
         terminalreporter.section("chaos")
         terminalreporter.line(
