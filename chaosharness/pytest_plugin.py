@@ -120,6 +120,7 @@ class Chaos:
         self.results: list[tuple[str, str, dict[str, Any], tuple[tuple[str, str], ...]]] = []
         self.coverage: list[tuple[str, str]] = []
         self.at_random: list[tuple[int, int]] = []
+        self.of_nowhere: set[str] = set()  # files that say of no system where it is
         self.trouble = ""
         self.ended = ""
         self._process = os.getpid()
@@ -217,6 +218,7 @@ class Chaos:
     ) -> Generator[None, Any]:
         """Tell the story of a violation in a note, write reports, and carry the counts."""
         lines: list[tuple[str, str]] = []
+        nowhere: list[str] = []
         raised = _raised(item, call.excinfo.value if call.excinfo is not None else None)
         violations = _violations(raised)
         if raised is not None:
@@ -224,6 +226,8 @@ class Chaos:
                 found = self._counterexample(item, error)
                 folder = self._folder() / folder_of(item.nodeid)
                 lines.append(self._tell(raised, error, found, folder))
+                if not found.target:
+                    nowhere.append(lines[-1][1])
         outcome = yield
         report = outcome.get_result()
         counts = item.stash.get(COUNTS, None)
@@ -231,6 +235,7 @@ class Chaos:
             report.chaos = counts.plain()
         if lines:
             report.chaos_failures = lines
+            report.chaos_of_nowhere = nowhere
             report.sections = [(name, _shortened(name, text)) for name, text in report.sections]
             self._point(item, report.longrepr, violations)
 
@@ -305,6 +310,7 @@ class Chaos:
             if counts["at_random"]:
                 self.at_random.append(counts["at_random"])
         failures = getattr(report, "chaos_failures", ())
+        self.of_nowhere.update(getattr(report, "chaos_of_nowhere", ()))
         self.failures += failures
         if counts is not None or failures:
             self.results.append((report.nodeid, _outcome(report), counts or {}, tuple(failures)))
@@ -382,7 +388,9 @@ class Chaos:
             terminalreporter.line(table)
         for words, file in self.failures:
             terminalreporter.line(words)
-            if file:  # no report was written else
+            if file in self.of_nowhere:
+                terminalreporter.line(f'  replay: chaosharness.replay("{file}", system)')
+            elif file:  # no report was written else
                 terminalreporter.line(f"  replay: pytest --chaos-replay {file}")
         if self.trouble:
             terminalreporter.line(self.trouble)

@@ -20,6 +20,8 @@ from chaosharness.system.weaker import Weaker
 _TWINS: Final = ("settled", "weaker")
 """What a system has of itself: of a function that makes one, of what it makes."""
 
+_NOT_THEIRS: Final = frozenset({*sys.stdlib_module_names, "chaosharness", "__main__"})
+
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
@@ -42,6 +44,26 @@ def load_target(target: str) -> System:
             "'models.order.broken:charge_without_key'"
         )
     return _system_from(_find(_module(target, module_name), target, attribute), target)
+
+
+def target_of(system: object) -> str:
+    """Return `module:attribute` of a system that is a global of some module; empty if none.
+
+    Modules outside Python's own and ours are looked through, in the order of their names.
+    """
+    origin = getattr(system, "origin", None)
+    if origin is not None:
+        first, by = origin
+        target = target_of(first)
+        return target and f"{target}.{by}"
+    for name in sorted(sys.modules):
+        if name.partition(".")[0] in _NOT_THEIRS:
+            continue
+        words = getattr(sys.modules[name], "__dict__", {})
+        for attribute, value in list(words.items()):
+            if value is system:
+                return f"{name}:{attribute}"
+    return ""
 
 
 def full_target(given: str) -> str:

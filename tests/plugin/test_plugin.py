@@ -453,3 +453,24 @@ from plugin_shop import broken
 def test_checkout():
     check(broken, faults_max=1)
 """
+
+
+def test_what_one_call_finds_is_replayed_as_the_summary_says(suite):
+    suite.makepyfile(
+        test_it=dedent("""
+            from chaosharness import check
+            from plugin_shop import broken, shop
+
+            def test_checkout():
+                check(broken, faults_max=1, runs_max=30)
+
+            def test_of_nowhere():
+                check(shop(key=False), faults_max=1, runs_max=30)
+        """)
+    )
+    lines = run(suite).outlines
+    [asked] = [line for line in lines if "--chaos-replay" in line]
+    again = run(suite, *asked.split("pytest ")[1].split())
+    again.assert_outcomes(failed=1)
+    assert "failing: never charged twice" in again.stdout.str()
+    assert any('chaosharness.replay("reports/' in line for line in lines)
