@@ -573,9 +573,11 @@ class ReplayItem(pytest.Item):
 
     def runtest(self) -> None:
         """Replay it."""
+        from chaosharness.search.heard import heard_once
         from chaosharness.search.replay import replay
 
-        outcome = replay(self.path_to)
+        with heard_once():
+            outcome = replay(self.path_to)
         if outcome.verdict != "fixed":
             raise NotFixed(f"{self.path_to}: {outcome}")
 

@@ -59,6 +59,7 @@ ADAPTERS: Final = {
     "taskiq": "chaosharness.adapters.amqp.taskiq",
     "temporalio": "chaosharness.adapters.temporal.clients",
     "temporalio.worker": "chaosharness.adapters.temporal.workers",
+    "tqdm.std": "chaosharness.adapters.tqdm",
     "urllib3": "chaosharness.adapters.http.urllib3",
     "uuid_utils": "chaosharness.adapters.uuid_utils",
 }
@@ -77,6 +78,7 @@ BY_THEMSELVES: Final = (
     "sqlalchemy.sql.elements",
     "temporalio",
     "temporalio.worker",
+    "tqdm.std",
     "uuid_utils",
 )
 """Libraries that open sockets in C, or files in a thread, or wait in C, where no guard sees it: met

@@ -184,8 +184,9 @@ def _systems_in(module: ModuleType) -> Iterator[str]:
     """Yield the names of what may be a system: systems, and functions that take nothing."""
     for name, value in vars(module).items():
         own = getattr(value, "__module__", None) == module.__name__
-        maker = inspect.isfunction(value) and own and not _required(value)
-        maker = maker and not inspect.iscoroutinefunction(value)
+        inner = inspect.unwrap(value) if own and callable(value) else value
+        maker = inspect.isfunction(inner) and own and not _required(inner)
+        maker = maker and not inspect.iscoroutinefunction(inner)
         if isinstance(value, System) or (maker and not name.startswith("_")):
             yield name
 
@@ -200,18 +201,22 @@ def _required(function: Any) -> list[str]:
 def _system_from(found: Any, target: str) -> System:
     if isinstance(found, System):
         return found
-    if not inspect.isroutine(found):
+    inner = inspect.unwrap(found)  # of one that keeps what it made: functools.cache
+    if not inspect.isroutine(found) and not inspect.isfunction(inner):
         raise InvalidDefinition(f"{target} is {_article(found)}, not a System")
     theirs = target.partition(":")[0].partition(".")[0] not in sys.stdlib_module_names
-    if not theirs or not (inspect.isfunction(found) or inspect.ismethod(found)):
-        raise InvalidDefinition(f"{target} is built into Python, and makes no System: not called")
+    if not theirs or not (inspect.isfunction(inner) or inspect.ismethod(inner)):
+        raise InvalidDefinition(
+            f"{target} is a function of Python's own or of an extension, which makes no System: "
+            "not called"
+        )
     required = _required(found)
     if required:
         raise InvalidDefinition(
             f"{target} is a function that needs {', '.join(required)}; a target is a System, or "
             "a function without arguments that returns one"
         )
-    if why := _why_not_to_call(found):
+    if why := _why_not_to_call(inner):
         raise InvalidDefinition(f"{target} {why}, not System: not called")
     try:
         made = found()

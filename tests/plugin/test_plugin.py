@@ -96,6 +96,11 @@ def test_a_stored_counterexample_is_replayed_alone(suite):
     again.assert_outcomes(failed=1)
     again.stdout.fnmatch_lines(["*shop-never-charged-twice.json: failing: *"])
     assert "Traceback" not in again.stdout.str()
+    printing = SHOP.replace(
+        "    def place(env, order):", "    def place(env, order):\n            print('here')"
+    )
+    (suite.path / "plugin_shop.py").write_text(printing)
+    assert run(suite, "--chaos-replay", file).outlines.count("here") == 1
     (suite.path / "plugin_shop.py").write_text(SHOP.replace("key=False", "key=True"))
     run(suite, "--chaos-replay", file).assert_outcomes(passed=1)
 

@@ -56,6 +56,13 @@ def test_a_system_or_a_function_that_makes_one(module):
     assert isinstance(load_target("tests.search.planted:one"), System)
 
 
+def test_a_function_that_keeps_what_it_made(module):
+    head = "from functools import cache\nfrom chaosharness import System\n"
+    name = module(head + "@cache\ndef shop(): return System('kept')\n")
+    assert load_target(f"{name}:shop") is load_target(name)
+    assert "is a function of Python's own or of an extension" in refusal("os:getpid")
+
+
 @pytest.mark.parametrize("target", ["", "shops", ":shop", "shops:", "shop.py"])
 def test_what_is_no_target(target):
     assert "write module:attribute, for example" in refusal(target)
