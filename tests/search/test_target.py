@@ -6,7 +6,7 @@ import pytest
 
 from chaosharness import System
 from chaosharness.errors import InvalidDefinition
-from chaosharness.search.target import load_target
+from chaosharness.search.target import full_target, load_target
 
 
 @pytest.fixture
@@ -59,7 +59,8 @@ def test_a_system_or_a_function_that_makes_one(module):
 def test_a_function_that_keeps_what_it_made(module):
     head = "from functools import cache\nfrom chaosharness import System\n"
     name = module(head + "@cache\ndef shop(): return System('kept')\n")
-    assert load_target(f"{name}:shop") is load_target(name)
+    assert load_target(f"{name}:shop").name == "kept"
+    assert full_target(name) == f"{name}:shop"
     assert "is a function of Python's own or of an extension" in refusal("os:getpid")
 
 
