@@ -21,6 +21,9 @@ BENEATH = (
     "botocore",
     "grpcio",
     "kombu",
+    "arq",
+    "dramatiq",
+    "huey",
     "tqdm",
     "uuid_utils",
 )
