@@ -10,6 +10,7 @@ import attrs
 from chaosharness.brokers.message import Decode, Message, Reader, decoder_for, encode_json
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import Answer, call
+from chaosharness.handlers.amid import note_answer
 from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE
@@ -129,7 +130,13 @@ class Line:
             caller.message,
         )
         message = Message(self.endpoint, None, {}, request, scope.entity, 0)
-        pick_up(endpoint, scope, message, self._answer, reply)
+        asked = scope.cause
+
+        def answered(*answer: Any, **words: Any) -> None:
+            note_answer(scope, asked)
+            reply(*answer, **words)
+
+        pick_up(endpoint, scope, message, self._answer, answered)
 
     def _answer(self, scope: Scope, operation: str, result: Any, error: Any) -> Answer:
         """Return what the caller gets of how a handler ended."""

@@ -1,8 +1,13 @@
-"""What the command line of pytest says about every chaos test. Standard library only."""
+"""What the command line of pytest says about every chaos test, and who keeps its session alive.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass
@@ -24,3 +29,7 @@ class Options:
 
 OPTIONS = Options()
 """Set by the pytest plugin, read when a test draws its schedules, or searches."""
+
+IN_CHARGE: Final[list[Callable[[str], None]]] = []
+"""Asked before the process is ended, with the call as text, the newest first: raises if it must
+not end now."""

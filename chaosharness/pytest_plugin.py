@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from _pytest._code.code import ReprFileLocation
 
-from chaosharness.options import OPTIONS
+from chaosharness.options import IN_CHARGE, OPTIONS
 
 if TYPE_CHECKING:
     from chaosharness.counterexample import Counterexample
@@ -119,7 +120,43 @@ class Chaos:
         self.results: list[tuple[str, str, dict[str, Any], tuple[tuple[str, str], ...]]] = []
         self.coverage: list[tuple[str, str]] = []
         self.at_random: list[tuple[int, int]] = []
+        self.of_nowhere: set[str] = set()  # files that say of no system where it is
         self.trouble = ""
+        self.ended = ""
+        self._process = os.getpid()
+
+    # ---- calls that end the process
+
+    def pytest_sessionstart(self) -> None:
+        """Be asked before the process is ended: that was a silent exit code 0."""
+        IN_CHARGE.insert(0, self._refuse_to_end)
+
+    def pytest_unconfigure(self) -> None:
+        """Let it end."""
+        with suppress(ValueError):
+            IN_CHARGE.remove(self._refuse_to_end)
+
+    def _refuse_to_end(self, call: str) -> None:
+        __tracebackhide__ = True
+        from chaosharness.handlers.exits import end_loudly, end_of_session
+
+        words = end_of_session(call) if os.getpid() == self._process else ""
+        if not words:
+            return
+        self.ended = words
+        if threading.current_thread() is not threading.main_thread():
+            self.config.pluginmanager.getplugin("capturemanager").suspend_global_capture()
+            end_loudly(words)
+        pytest.fail(words)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self) -> Generator[None, Any, Any]:
+        """Have calls that end the process ask, from the first test on that knows a system."""
+        if "chaosharness.system" in sys.modules:
+            from chaosharness.handlers.exits import stand_for
+
+            stand_for()
+        return (yield)
 
     # ---- replays
 
@@ -181,6 +218,7 @@ class Chaos:
     ) -> Generator[None, Any]:
         """Tell the story of a violation in a note, write reports, and carry the counts."""
         lines: list[tuple[str, str]] = []
+        nowhere: list[str] = []
         raised = _raised(item, call.excinfo.value if call.excinfo is not None else None)
         violations = _violations(raised)
         if raised is not None:
@@ -188,6 +226,8 @@ class Chaos:
                 found = self._counterexample(item, error)
                 folder = self._folder() / folder_of(item.nodeid)
                 lines.append(self._tell(raised, error, found, folder))
+                if not found.target:
+                    nowhere.append(lines[-1][1])
         outcome = yield
         report = outcome.get_result()
         counts = item.stash.get(COUNTS, None)
@@ -195,6 +235,7 @@ class Chaos:
             report.chaos = counts.plain()
         if lines:
             report.chaos_failures = lines
+            report.chaos_of_nowhere = nowhere
             report.sections = [(name, _shortened(name, text)) for name, text in report.sections]
             self._point(item, report.longrepr, violations)
 
@@ -269,15 +310,19 @@ class Chaos:
             if counts["at_random"]:
                 self.at_random.append(counts["at_random"])
         failures = getattr(report, "chaos_failures", ())
+        self.of_nowhere.update(getattr(report, "chaos_of_nowhere", ()))
         self.failures += failures
         if counts is not None or failures:
             self.results.append((report.nodeid, _outcome(report), counts or {}, tuple(failures)))
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write a page of all chaos tests, where reports were asked for or are to be found.
 
         On GitHub their summary is added to that of the job.
         """
+        if self.ended and not session.exitstatus:  # who caught what it was told ends green
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self.trouble = self.ended
         asked = self.config.getoption("chaos_report") or self.config.getini("chaos_report")
         summary = os.environ.get("GITHUB_STEP_SUMMARY", "")
         if hasattr(self.config, "workerinput") or not self.results:
@@ -324,7 +369,7 @@ class Chaos:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say in a few lines what was covered, and how to replay what failed."""
-        if not self.tests and not self.failures:
+        if not self.tests and not self.failures and not self.trouble:
             return
         terminalreporter.section("chaos")
         terminalreporter.line(
@@ -343,7 +388,9 @@ class Chaos:
             terminalreporter.line(table)
         for words, file in self.failures:
             terminalreporter.line(words)
-            if file:  # no report was written else
+            if file in self.of_nowhere:
+                terminalreporter.line(f'  replay: chaosharness.replay("{file}", system)')
+            elif file:  # no report was written else
                 terminalreporter.line(f"  replay: pytest --chaos-replay {file}")
         if self.trouble:
             terminalreporter.line(self.trouble)
@@ -526,9 +573,11 @@ class ReplayItem(pytest.Item):
 
     def runtest(self) -> None:
         """Replay it."""
+        from chaosharness.search.heard import heard_once
         from chaosharness.search.replay import replay
 
-        outcome = replay(self.path_to)
+        with heard_once():
+            outcome = replay(self.path_to)
         if outcome.verdict != "fixed":
             raise NotFixed(f"{self.path_to}: {outcome}")
 

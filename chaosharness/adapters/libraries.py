@@ -28,6 +28,7 @@ ADAPTERS: Final = {
     "aiosqlite": "chaosharness.adapters.databases.aiosqlite",
     "amqp": "chaosharness.adapters.amqp.py_amqp",
     "anyio": "chaosharness.adapters.anyio",
+    "arq.worker": "chaosharness.adapters.queues.arq",
     "asgiref": "chaosharness.adapters.asgiref",
     "asyncpg": "chaosharness.adapters.databases.asyncpg",
     "boto3": "chaosharness.adapters.aws.boto3",
@@ -37,10 +38,12 @@ ADAPTERS: Final = {
     "confluent_kafka": "chaosharness.adapters.kafka.confluent",
     "django": "chaosharness.adapters.http.django",
     "django.db": "chaosharness.adapters.databases.django",
+    "dramatiq.worker": "chaosharness.adapters.queues.dramatiq",
     "faststream": "chaosharness.adapters.amqp.faststream",
     "flask": "chaosharness.adapters.http.flask",
     "grpc": "chaosharness.adapters.grpc",
     "httpx": "chaosharness.adapters.http.httpx",
+    "huey.consumer": "chaosharness.adapters.queues.huey",
     "kafka": "chaosharness.adapters.kafka.kafka_python",
     "kombu.connection": "chaosharness.adapters.amqp.kombu",
     "kombu.transport.redis": "chaosharness.adapters.celery.redis",
@@ -59,6 +62,7 @@ ADAPTERS: Final = {
     "taskiq": "chaosharness.adapters.amqp.taskiq",
     "temporalio": "chaosharness.adapters.temporal.clients",
     "temporalio.worker": "chaosharness.adapters.temporal.workers",
+    "tqdm.std": "chaosharness.adapters.tqdm",
     "urllib3": "chaosharness.adapters.http.urllib3",
     "uuid_utils": "chaosharness.adapters.uuid_utils",
 }
@@ -69,14 +73,18 @@ COMMON: Final = {"kafka": "KafkaConsumer"}
 
 BY_THEMSELVES: Final = (
     "aiosqlite",
+    "arq.worker",
     "confluent_kafka",
+    "dramatiq.worker",
     "grpc",
+    "huey.consumer",
     "multiprocessing",
     "psycopg",
     "socketserver",
     "sqlalchemy.sql.elements",
     "temporalio",
     "temporalio.worker",
+    "tqdm.std",
     "uuid_utils",
 )
 """Libraries that open sockets in C, or files in a thread, or wait in C, where no guard sees it: met

@@ -13,9 +13,9 @@ from chaosharness.checkers.excused import is_named, names_of_items, not_excused
 from chaosharness.checkers.outcomes.plan import Family
 from chaosharness.checkers.reading import is_over
 from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
-from chaosharness.handlers.exits import IN_CHARGE
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.kernel.history import KINDS, Event, History, plain
+from chaosharness.options import IN_CHARGE
 
 When = Literal["always", "eventually", "sometimes"]
 

@@ -12,9 +12,10 @@ import click
 
 from chaosharness.cli.screen import Unprinted, say
 from chaosharness.errors import ChaosharnessError, InternalError, InvalidDefinition
-from chaosharness.handlers.exits import IN_CHARGE, stand_for
+from chaosharness.handlers.exits import stand_for
 from chaosharness.handlers.places import at_line, words_of
 from chaosharness.kernel.places import asked_at
+from chaosharness.options import IN_CHARGE
 
 COMPLETING = "_CHAOSHARNESS_COMPLETE"
 HOLDS, VIOLATED, UNKNOWN, TROUBLE, BUG = range(5)

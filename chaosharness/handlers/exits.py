@@ -7,16 +7,15 @@ runs, the command line around it.
 
 from __future__ import annotations
 
-import os  # noqa: F401  # see sys.modules below
-import signal  # noqa: F401
+import ctypes
+import os
+import signal  # noqa: F401  # see sys.modules below
 import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from chaosharness.kernel.places import is_own
-
-IN_CHARGE: Final[list[Callable[[str], None]]] = []
-"""Asked with the call as text, the newest first: raises if the process must not end now."""
+from chaosharness.kernel.places import asked_at, is_own
+from chaosharness.options import IN_CHARGE
 
 IN_RUN: Final[list[Callable[[str], None]]] = []
 """The same for what only code under test must not do, while it runs."""
@@ -36,12 +35,16 @@ _ENDS: Final = {
 _SIGNALS: Final = dict.fromkeys(("signal", "alarm", "setitimer"), "signal")
 """What changes how the process hears signals: the code that starts it may, a library may."""
 
+_IN_C: Final = frozenset(("_exit", "_Exit", "exit", "quick_exit", "abort", "Py_Exit"))
+"""The same by ctypes, from any library that has it."""
+
 _BELOW: Final = {"os": ("posix", "nt"), "signal": ("_signal",)}
 """Where that module has it from."""
 
 
 def _standing_for(real: Callable[..., Any], name: str, known: str) -> Callable[..., Any]:
     def ask(*arguments: Any, **keywords: Any) -> Any:
+        __tracebackhide__ = True
         words = [*map(_spelled, arguments)]
         words += [f"{key}={_spelled(one)}" for key, one in keywords.items()]
         call = f"{known}.{name}({', '.join(words)})"
@@ -89,3 +92,39 @@ def stand_for() -> None:
             if real is first and real is not None and not hasattr(real, "stands_for"):
                 stands = stands or _standing_for(real, name, known)
                 setattr(holder, name, stands)
+    if not hasattr(ctypes.CDLL.__getitem__, "stands_for"):
+        ctypes.CDLL.__getitem__ = _finding(ctypes.CDLL.__getitem__)  # type: ignore[method-assign]
+
+
+def _finding(real: Callable[..., Any]) -> Callable[..., Any]:
+    """How ctypes finds a function of a library: those that end a process ask first."""
+
+    def find(library: Any, name: Any) -> Any:
+        found = real(library, name)
+        return _standing_for(found, name, "ctypes") if name in _IN_C else found
+
+    find.stands_for = real  # type: ignore[attr-defined]
+    return find
+
+
+def end_of_session(call: str) -> str:
+    """Return what is wrong with a call that ends a session of pytest; nothing if it may.
+
+    A code other than 0 may be given: that is no green result, and who guards tests with a clock
+    of their own ends them so.
+    """
+    name, _, given = call.rstrip(")").partition("(")
+    if name in ("os.abort", "signal.raise_signal", "ctypes.abort"):
+        return ""
+    if "exit" in name.lower() and given.isdecimal() and int(given) % 256:
+        return ""
+    return (
+        f"{call} was called{asked_at()}: pytest would end there, with no result and exit code 0. "
+        "Leave that call out, or make it in a process of its own"
+    )
+
+
+def end_loudly(words: str) -> None:
+    """End the process with a code of its own: who called is a thread, which nobody can tell."""
+    os.write(2, f"\nchaosharness: {words}\n".encode(errors="replace"))
+    getattr(os._exit, "stands_for", os._exit)(3)

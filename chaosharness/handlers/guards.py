@@ -25,12 +25,13 @@ from urllib.parse import urlsplit
 from chaosharness.errors import STANDS_FOR, RealIO
 from chaosharness.handlers import locks, pools, threads, unawaited, unvisited
 from chaosharness.handlers.carrier import can_wait
-from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, TAKES, stand_for
+from chaosharness.handlers.exits import IN_RUN, TAKES, stand_for
 from chaosharness.handlers.insides import words_of
 from chaosharness.handlers.places import asked_at, asked_by
 from chaosharness.handlers.stopping import take_signal
 from chaosharness.handlers.trackers import refuse_lost
 from chaosharness.kernel.scope import SCOPE, Scope
+from chaosharness.options import IN_CHARGE
 
 try:
     import _posixsubprocess

@@ -32,10 +32,8 @@ def kept_for_thread() -> dict[Any, Any]:
 def exchange(other: dict[Any, Any]) -> dict[Any, Any]:
     """Put other values in place of those that are there, and return these."""
     here = kept_for_thread()
-    found = {key: here.pop(key) for key in list(here) if _is_local(key)}
+    found = {  # asked at each switch of threads: no call for each key
+        key: here.pop(key) for key in list(here) if isinstance(key, str) and key.startswith(_KEY)
+    }
     here.update(other)
     return found
-
-
-def _is_local(key: object) -> bool:
-    return isinstance(key, str) and key.startswith(_KEY)

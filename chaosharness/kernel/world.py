@@ -67,6 +67,7 @@ class World:
         "_events_to",
         "_hops_max",
         "agenda",
+        "answers",
         "armed",
         "arms",
         "before_end",
@@ -162,6 +163,7 @@ class World:
         self.surfaces: dict[str, Any] = {}
         self.untold: set[str] = set()  # services whose processes cannot be told to stop
         self.unreachable: set[tuple[str, str]] = set()
+        self.answers: list[tuple[str, int, int]] = []  # who answered, asked by which event, when
 
     # ---- history
 

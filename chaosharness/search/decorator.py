@@ -28,11 +28,10 @@ from chaosharness.errors import (
     PropertyViolated,
 )
 from chaosharness.faults import FAULTS, Fault
-from chaosharness.handlers.exits import IN_CHARGE
 from chaosharness.handlers.places import spell
 from chaosharness.kernel.allowed import is_whole, refused, spelled
 from chaosharness.kernel.places import asked_at
-from chaosharness.options import OPTIONS
+from chaosharness.options import IN_CHARGE, OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND
 from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis

@@ -89,7 +89,8 @@ def explore(
             did not happen before, where it has not and cannot finish its level within the budget.
         seconds_max: Stop after so much real time. What is found then depends on the machine.
         regressions: Counterexamples that are run first, if they are of this system.
-        target: Where the system is found, as `module:attribute`; for the report.
+        target: Where the system is found, as `module:attribute`; for the report. By default a
+            global of some module.
         workers: Processes that make the runs; 0 for this one alone. What comes of it is the
             same for any number, byte for byte.
         start: How they are started: `fork`, which has the system as it is loaded here, or

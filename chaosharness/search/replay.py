@@ -15,8 +15,7 @@ from chaosharness.errors import Hopeless, IllegalFault, InvalidSchedule, Nondete
 from chaosharness.faults import Fault
 from chaosharness.search.determinism import other_seeds, same_elsewhere
 from chaosharness.search.regressions import load
-from chaosharness.search.target import load_target
-from chaosharness.search.write_up import target_of
+from chaosharness.search.target import load_target, target_of
 from chaosharness.system import Run, System
 from chaosharness.system.twice import compare
 

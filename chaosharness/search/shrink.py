@@ -22,6 +22,7 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.exchange import exchanges, runs_max_for, stronger
 from chaosharness.search.laboratory import NOTHING, Faults, Known, Laboratory, Trial, Workload
 from chaosharness.search.sites import searched
+from chaosharness.search.target import target_of
 from chaosharness.strategies.sizes import severity, variants
 from chaosharness.system import Run, System
 from chaosharness.system.twice import compare
@@ -63,7 +64,8 @@ def shrink(
         sample: A finding of the cause; by default the heaviest that the schedule shows.
         kinds: Only these kinds of fault take the place of others.
         found_after: Runs it took to find it; for the report.
-        target: Where the system is found, as `module:attribute`; for the report.
+        target: Where the system is found, as `module:attribute`, for the report; by default a
+            global of some module.
         runs_max: Re-executions, after which nothing is made plainer any more.
         known: What the search knows of this workload: saves runs, and proves more.
         plainer: What may take the place of items; the examples of the entry by default.
@@ -430,7 +432,7 @@ def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counte
     return Counterexample(
         property=breach.property.name,
         system=run.system.name,
-        target=target,
+        target=target or target_of(run.system),
         schedule=Schedule(run.struck),
         items=plain_items(run.items),
         types=types_of(run.system, run.items),
@@ -455,7 +457,7 @@ def _written_up(
     return Counterexample(
         property=lab.property.name,
         system=lab.system.name,
-        target=target,
+        target=target or target_of(lab.system),
         schedule=Schedule(shrinker.faults),
         items=plain_items(run.items),
         types=types_of(run.system, run.items),

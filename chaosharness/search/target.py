@@ -20,6 +20,8 @@ from chaosharness.system.weaker import Weaker
 _TWINS: Final = ("settled", "weaker")
 """What a system has of itself: of a function that makes one, of what it makes."""
 
+_NOT_THEIRS: Final = frozenset({*sys.stdlib_module_names, "chaosharness", "__main__"})
+
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
@@ -42,6 +44,26 @@ def load_target(target: str) -> System:
             "'models.order.broken:charge_without_key'"
         )
     return _system_from(_find(_module(target, module_name), target, attribute), target)
+
+
+def target_of(system: object) -> str:
+    """Return `module:attribute` of a system that is a global of some module; empty if none.
+
+    Modules outside Python's own and ours are looked through, in the order of their names.
+    """
+    origin = getattr(system, "origin", None)
+    if origin is not None:
+        first, by = origin
+        target = target_of(first)
+        return target and f"{target}.{by}"
+    for name in sorted(sys.modules):
+        if name.partition(".")[0] in _NOT_THEIRS:
+            continue
+        words = getattr(sys.modules[name], "__dict__", {})
+        for attribute, value in list(words.items()):
+            if value is system:
+                return f"{name}:{attribute}"
+    return ""
 
 
 def full_target(given: str) -> str:
@@ -162,8 +184,9 @@ def _systems_in(module: ModuleType) -> Iterator[str]:
     """Yield the names of what may be a system: systems, and functions that take nothing."""
     for name, value in vars(module).items():
         own = getattr(value, "__module__", None) == module.__name__
-        maker = inspect.isfunction(value) and own and not _required(value)
-        maker = maker and not inspect.iscoroutinefunction(value)
+        inner = inspect.unwrap(value) if own and callable(value) else value
+        maker = inspect.isfunction(inner) and own and not _required(inner)
+        maker = maker and not inspect.iscoroutinefunction(inner)
         if isinstance(value, System) or (maker and not name.startswith("_")):
             yield name
 
@@ -178,18 +201,22 @@ def _required(function: Any) -> list[str]:
 def _system_from(found: Any, target: str) -> System:
     if isinstance(found, System):
         return found
-    if not inspect.isroutine(found):
+    inner = inspect.unwrap(found)  # of one that keeps what it made: functools.cache
+    if not inspect.isroutine(found) and not inspect.isfunction(inner):
         raise InvalidDefinition(f"{target} is {_article(found)}, not a System")
     theirs = target.partition(":")[0].partition(".")[0] not in sys.stdlib_module_names
-    if not theirs or not (inspect.isfunction(found) or inspect.ismethod(found)):
-        raise InvalidDefinition(f"{target} is built into Python, and makes no System: not called")
+    if not theirs or not (inspect.isfunction(inner) or inspect.ismethod(inner)):
+        raise InvalidDefinition(
+            f"{target} is a function of Python's own or of an extension, which makes no System: "
+            "not called"
+        )
     required = _required(found)
     if required:
         raise InvalidDefinition(
             f"{target} is a function that needs {', '.join(required)}; a target is a System, or "
             "a function without arguments that returns one"
         )
-    if why := _why_not_to_call(found):
+    if why := _why_not_to_call(inner):
         raise InvalidDefinition(f"{target} {why}, not System: not called")
     try:
         made = found()

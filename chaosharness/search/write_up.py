@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from chaosharness.campaign import runs_in_words
 from chaosharness.checkers import Evidence, Finding, Property, never_stuck
@@ -16,10 +15,9 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.claims import chosen
 from chaosharness.search.plainest import plainest
 from chaosharness.search.shrink import shrink
+from chaosharness.search.target import target_of
 from chaosharness.strategies.schedules import ASKED
 from chaosharness.system import OBSERVERS, Run, System
-
-_NOT_THEIRS: Final = frozenset({*sys.stdlib_module_names, "chaosharness", "__main__"})
 
 
 def counterexample_of(
@@ -149,23 +147,3 @@ def violation_of(system: System, property: Property, found: Counterexample) -> P
     violation.property = property
     violation.counterexample = found
     return violation
-
-
-def target_of(system: object) -> str:
-    """Return `module:attribute` of a system that is a global of some module; empty if none.
-
-    Modules outside Python's own and ours are looked through, in the order of their names.
-    """
-    origin = getattr(system, "origin", None)
-    if origin is not None:
-        first, by = origin
-        target = target_of(first)
-        return target and f"{target}.{by}"
-    for name in sorted(sys.modules):
-        if name.partition(".")[0] in _NOT_THEIRS:
-            continue
-        words = getattr(sys.modules[name], "__dict__", {})
-        for attribute, value in list(words.items()):
-            if value is system:
-                return f"{name}:{attribute}"
-    return ""

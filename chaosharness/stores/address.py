@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -75,8 +75,12 @@ def is_address(part: Any, attribute: Any, value: Any) -> None:
         raise allowed.refused(type(part).__name__, attribute.name, right, value)
 
 
-def one_of(stores: Iterable[Any], what: str) -> Any:
+def one_of(stores: Iterable[Any], what: Callable[[], str]) -> Any:
     """Return the one store that an address means, or None.
+
+    Args:
+        stores: Those that it may mean.
+        what: Makes the words for what has the address; asked for each connection, told hardly ever.
 
     Raises:
         InvalidDefinition: It means several.
@@ -85,6 +89,6 @@ def one_of(stores: Iterable[Any], what: str) -> Any:
     if len(found) > 1:
         names = " and ".join(repr(one.name) for one in found)
         raise InvalidDefinition(
-            f"{what} may mean {names}: say with url= what each of them stands for"
+            f"{what()} may mean {names}: say with url= what each of them stands for"
         )
     return found[0] if found else None

@@ -26,6 +26,7 @@ from chaosharness.checkers.critical_path import side_effects_never_touch_critica
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, FOR_GOOD, HOPS, CleanRun, Family, Plan
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
+from chaosharness.handlers.amid import after_answers
 from chaosharness.handlers.colours import check_runtime, made_at
 from chaosharness.handlers.logged import noting_logs
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
@@ -448,6 +449,7 @@ class System:
         finally:
             modules.leave(undo=again)
             take_away(sandbox)
+        after_answers(world)
         history = History(world.raw)
         world.raw = []  # circles that crashed code leaves behind shall not hold the history
         run = Run(

@@ -236,3 +236,75 @@ def test_the_body_of_a_test_does_not_end_pytest(tmp_path):
     assert done.returncode == 1, done.stdout
     assert "test_ends called os._exit(0) (at test_shop.py:9)" in done.stdout
     assert "2 failed, 1 passed" in done.stdout
+
+
+PLAIN = """
+import ctypes, os, threading
+from hypothesis import given
+from chaosharness import schedules
+from shop import shop
+
+@given(schedule=schedules(shop, faults_max=1))
+def test_ends(schedule):
+    shop.run(None, schedule)
+    os._exit(0)
+
+def test_ends_by_c():
+    shop.run()
+    ctypes.CDLL(None)._exit(0)
+
+def test_has_a_child():
+    shop.run()
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+SWALLOWED = """
+import os
+from shop import shop
+
+def test_catches():
+    shop.run()
+    try:
+        os._exit(0)
+    except BaseException:
+        pass
+"""
+IN_A_THREAD = """
+import os, threading
+from shop import shop
+
+def test_thread():
+    shop.run()
+    thread = threading.Thread(target=os._exit, args=(0,))
+    thread.start()
+    thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform knows no fork")
+@pytest.mark.parametrize(
+    ("source", "code", "said"),
+    [
+        pytest.param(PLAIN, 1, ("os._exit(0) was called (at test_shop.py:10)",
+                                "ctypes._exit(0) was called (at test_shop.py:14)",
+                                "2 failed, 1 passed"), id="plain tests"),
+        pytest.param(SWALLOWED, 1, ("os._exit(0) was called (at test_shop.py:8)",), id="caught"),
+        pytest.param(IN_A_THREAD, 3, ("os._exit(0) was called",), id="in a thread"),
+    ],
+)  # fmt: skip
+def test_no_test_that_knows_a_system_ends_pytest(tmp_path, source, code, said):
+    (tmp_path / "shop.py").write_text(SHOP)
+    (tmp_path / "test_shop.py").write_text(source)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *LEAN, "test_shop.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout
+    for words in said:
+        assert words in done.stdout + done.stderr

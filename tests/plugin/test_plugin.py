@@ -96,6 +96,11 @@ def test_a_stored_counterexample_is_replayed_alone(suite):
     again.assert_outcomes(failed=1)
     again.stdout.fnmatch_lines(["*shop-never-charged-twice.json: failing: *"])
     assert "Traceback" not in again.stdout.str()
+    printing = SHOP.replace(
+        "    def place(env, order):", "    def place(env, order):\n            print('here')"
+    )
+    (suite.path / "plugin_shop.py").write_text(printing)
+    assert run(suite, "--chaos-replay", file).outlines.count("here") == 1
     (suite.path / "plugin_shop.py").write_text(SHOP.replace("key=False", "key=True"))
     run(suite, "--chaos-replay", file).assert_outcomes(passed=1)
 
@@ -453,3 +458,24 @@ from plugin_shop import broken
 def test_checkout():
     check(broken, faults_max=1)
 """
+
+
+def test_what_one_call_finds_is_replayed_as_the_summary_says(suite):
+    suite.makepyfile(
+        test_it=dedent("""
+            from chaosharness import check
+            from plugin_shop import broken, shop
+
+            def test_checkout():
+                check(broken, faults_max=1, runs_max=30)
+
+            def test_of_nowhere():
+                check(shop(key=False), faults_max=1, runs_max=30)
+        """)
+    )
+    lines = run(suite).outlines
+    [asked] = [line for line in lines if "--chaos-replay" in line]
+    again = run(suite, *asked.split("pytest ")[1].split())
+    again.assert_outcomes(failed=1)
+    assert "failing: never charged twice" in again.stdout.str()
+    assert any('chaosharness.replay("reports/' in line for line in lines)

@@ -6,7 +6,7 @@ import pytest
 
 from chaosharness import System
 from chaosharness.errors import InvalidDefinition
-from chaosharness.search.target import load_target
+from chaosharness.search.target import full_target, load_target
 
 
 @pytest.fixture
@@ -54,6 +54,14 @@ def test_a_system_or_a_function_that_makes_one(module):
     assert load_target(f"{name}:made_shop").name == "made"
     assert load_target(f"{name}:Inner.shop").name == "inner"
     assert isinstance(load_target("tests.search.planted:one"), System)
+
+
+def test_a_function_that_keeps_what_it_made(module):
+    head = "from functools import cache\nfrom chaosharness import System\n"
+    name = module(head + "@cache\ndef shop(): return System('kept')\n")
+    assert load_target(f"{name}:shop").name == "kept"
+    assert full_target(name) == f"{name}:shop"
+    assert "is a function of Python's own or of an extension" in refusal("os:getpid")
 
 
 @pytest.mark.parametrize("target", ["", "shops", ":shop", "shops:", "shop.py"])

@@ -1,6 +1,7 @@
 """Libraries that services have in them everyday, in virtual time: schedulers, retries, caches."""
 
 import asyncio
+import io
 import sqlite3
 import time
 import uuid
@@ -304,3 +305,28 @@ def test_a_package_that_is_installed_may_be_called_ones_own(tmp_path, monkeypatc
     assert names().run().digest() != names().run().digest()  # it is that system's alone
     with pytest.raises(TypeError, match="'acme names' is no name"):
         System("names", own="acme names")
+
+
+# ---- tqdm
+
+
+def test_a_bar_begins_no_thread_that_outlives_its_run():
+    tqdm = pytest.importorskip("tqdm").tqdm
+    system = System("imports")
+    bus = system.add(RabbitMQ("bus", queues={"files": Queue()}))
+
+    @system.service("importer")
+    def importer(env):
+        def on_file(file: dict):
+            for _ in tqdm(range(file["rows"]), disable=False, file=io.StringIO()):
+                env.sleep(5)
+
+        env.consume(bus, "files", on_file)
+
+    @system.entry(examples=[{"id": "f1", "rows": 3}])
+    def upload(env, file):
+        env.publisher(bus)("files", file)
+
+    first, second = system.run(), system.run()
+    assert first.digest() == second.digest()
+    assert first.ending.ran_on == ()  # a monitor would look at a clock for ever

@@ -34,8 +34,7 @@ from chaosharness.brokers.guarantees import table
 from chaosharness.brokers.sns.guarantees import GUARANTEES as OF_SNS
 from chaosharness.errors import IllegalFault
 from chaosharness.search.guarantees import guarantees, needed, sentence
-from chaosharness.search.target import load_target
-from chaosharness.search.write_up import target_of
+from chaosharness.search.target import load_target, target_of
 from models.aws.board import board, last_word_wins
 
 RETRY_S = 10.0

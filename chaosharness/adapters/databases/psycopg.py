@@ -68,7 +68,9 @@ def store_at(scope: Scope, host: str, database: str, library: str) -> OpenPostgr
     named = next((one for one in stores if one.database.name == database), None)
     meant = (one for one in stores if one.stands_for(host, database))
     where = f"{host or 'its default'}/{database}".rstrip("/")
-    found: OpenPostgreSQL | None = named or one_of(meant, f"{library}'s connection to {where}")
+    found: OpenPostgreSQL | None = named or one_of(
+        meant, lambda: f"{library}'s connection to {where}"
+    )
     if found is None:
         call_off(
             InvalidDefinition(

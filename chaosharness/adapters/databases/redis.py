@@ -319,7 +319,10 @@ def _server_at(scope: Scope, pool: Any) -> tuple[OpenRedis, OpenStreams | None]:
     """Return the store and the broker that stand for the server of a pool."""
     host = str(pool.connection_kwargs.get("host") or "localhost")
     parts = list(scope.world.states.values())
-    what = f"redis's connection to {host}"
+
+    def what() -> str:
+        return f"redis's connection to {host}"
+
     stores = (one for one in parts if isinstance(one, OpenRedis) and one.stands_for(host))
     desks = (one for one in parts if isinstance(one, OpenStreams) and _stands_for(one, host))
     store: OpenRedis | None = one_of(stores, what)

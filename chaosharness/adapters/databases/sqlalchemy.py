@@ -132,16 +132,16 @@ def _standing(scope: Scope, engine: Any) -> Any:
         for one in stores
         if one.address is not None and one.address.is_server(url.host or "", url.database or "")
     )
-    store = one_of(meant, f"the engine of {url.render_as_string()}")
+    store = one_of(meant, lambda: f"the engine of {url.render_as_string()}")
     return engine if store is None else _twin(engine, store.name)
 
 
 def _twin(engine: Any, store: str) -> Any:
     """Return an engine for a SQLite store, which has the options of another one."""
-    from sqlalchemy import create_engine, event
-
     twins = vars(engine).setdefault(_TWINS, {})
     if store not in twins:
+        from sqlalchemy import create_engine, event
+
         driver = "aiosqlite" if engine.dialect.is_async else "pysqlite"
         made = create_engine(f"sqlite+{driver}:///{BY_NAME}{store}", echo=engine.echo)
         made.update_execution_options(**engine.get_execution_options())

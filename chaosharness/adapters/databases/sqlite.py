@@ -34,7 +34,7 @@ def store_at(scope: Scope, path: str) -> OpenSQLite | None:
     if name.startswith(BY_NAME):
         return next((one for one in stores if one.name == name.removeprefix(BY_NAME)), None)
     meant = (one for one in stores if one.address is not None and one.address.is_file(path))
-    found: OpenSQLite | None = one_of(meant, f"the file {path!r}")
+    found: OpenSQLite | None = one_of(meant, lambda: f"the file {path!r}")
     return found
 
 

@@ -31,6 +31,7 @@ from chaosharness.adapters.http.errors import Ended, NoAnswer
 from chaosharness.adapters.http.message import Answer, Request
 from chaosharness.brokers.message import Message, Reader
 from chaosharness.calls import Endpoint, pick_up
+from chaosharness.handlers.amid import note_answer
 from chaosharness.handlers.stopping import SIGNAL
 from chaosharness.kernel.scope import Incarnation, Scope
 
@@ -125,7 +126,7 @@ class Replica:
     def _take(
         self, caller: Scope, place: str, request: Request, answered: Callable[[Answer], None]
     ) -> None:
-        reader = Reader(lambda _: (request, answered))
+        reader = Reader(lambda _: (request, told))
         endpoint = Endpoint(self.incarnation, place, self.runner.answer, reader, self.colour)
         scope = Scope(
             caller.world,
@@ -138,6 +139,11 @@ class Replica:
             caller.message,
         )
         message = Message(place, None, {}, request.body, scope.entity, 0)
+        asked = scope.cause
+
+        def told(answer: Answer) -> None:
+            note_answer(scope, asked)
+            answered(answer)
 
         def done(answer: Answer, _: Any) -> None:
             self._running -= 1

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from chaosharness.errors import ChaosharnessError, InvalidDefinition, Nondeterminism
-from chaosharness.handlers.exits import IN_CHARGE
+from chaosharness.options import IN_CHARGE
 from chaosharness.search.seen import Examiner
 from chaosharness.search.workers.channel import Channel, Closed, Late
 from chaosharness.search.workers.messages import END, Brief, Farewell, Units

@@ -16,10 +16,9 @@ from chaosharness.handlers.streams import standing_in, stream
 from chaosharness.schedule import Schedule
 from chaosharness.search.claims import chosen
 from chaosharness.search.seen import Examiner, Seen
-from chaosharness.search.target import load_target
+from chaosharness.search.target import load_target, target_of
 from chaosharness.search.workers.messages import Answer, Brief, Faults
 from chaosharness.search.workers.wire import Wire
-from chaosharness.search.write_up import target_of
 
 
 class Printed:

@@ -5,9 +5,20 @@ import pytest
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("aiosqlite")
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from chaosharness import Crash, FailedCommit, Pause, Schedule, Site, SQLite, check, idempotent
+from chaosharness import (
+    Crash,
+    FailedCommit,
+    Pause,
+    Schedule,
+    Site,
+    SQLite,
+    System,
+    check,
+    idempotent,
+)
 from chaosharness.errors import InvalidDefinition
 from tests.adapters.databases import shops
 from tests.adapters.databases.shops import SCHEMA, rows, shop
@@ -170,3 +181,22 @@ def test_djangos_orm_with_its_settings_untouched():
     assert first.endswith("quiet ['django']")
     assert crashed == "['o1', 'o2'] quiet"
     assert "orders" in found
+
+
+def test_who_connects_first_in_a_process_comes_no_later_than_in_other_runs():
+    engine = create_async_engine("sqlite+aiosqlite:///first.db")
+    system = System("firsts")
+    system.add(SQLite("db", "CREATE TABLE seen (who TEXT)", url="sqlite:///first.db"))
+
+    @system.service("reader", replicas=2)
+    def reader(env):
+        async def main():
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT who FROM seen"))
+
+        env.main(main)
+
+    system.entry(examples=[{"id": "o1"}])(lambda env, order: None)
+    first, second = system.run(), system.run()
+    assert [one.actor for one in first.history.of("read")] == ["reader#1", "reader#2"]
+    assert first.digest() == second.digest()
