@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from chaosharness.externals.external import External as External
     from chaosharness.externals.gateway import Declined as Declined
     from chaosharness.externals.gateway import Gateway as Gateway
+    from chaosharness.externals.gateway import KeyReused as KeyReused
     from chaosharness.externals.gateway import Receipt as Receipt
     from chaosharness.faults import BrokerAlarm as BrokerAlarm
     from chaosharness.faults import BrokerRestart as BrokerRestart
@@ -289,7 +290,7 @@ _HOME = {
     ),
     "counterexample": ("Counterexample",),
     "externals.external": ("External",),
-    "externals.gateway": ("Declined", "Gateway", "Receipt"),
+    "externals.gateway": ("Declined", "Gateway", "KeyReused", "Receipt"),
     "faults": (
         "BrokerAlarm",
         "BrokerRestart",

@@ -2,11 +2,12 @@
 
 Source:
     Stripe API reference, "Idempotent requests" (a key repeats the first answer for at
-    least 24 hours) and "Refunds"; Adyen, "API idempotency" (7 days).
+    least 24 hours; with other parameters or at another endpoint it is an error, 400
+    `idempotency_error`) and "Refunds"; Adyen, "API idempotency" (7 days).
 
 Not modelled:
-    Currencies; partial captures; an idempotency key reused with other arguments while
-    the first request is still running (Stripe answers 409).
+    Currencies; partial captures; a key whose first request is still running (Stripe answers
+    409): requests are served one after another.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ from chaosharness.kernel.world import World
 
 class Declined(Exception):
     """The gateway said no: nothing was charged, and asking again changes nothing."""
+
+
+class KeyReused(Exception):
+    """This idempotency key was another request's: nothing was done, and it never will be."""
 
 
 _AMOUNTS: Final = (int, float, Decimal, Fraction)
@@ -102,7 +107,7 @@ class OpenGateway(OpenExternal):
         super().__init__(definition, world, None)  # type: ignore[arg-type]
         self.gateway = definition
         self.receipts: list[Receipt] = []
-        self.answers: dict[str, tuple[int, Receipt]] = {}
+        self.answers: dict[str, tuple[int, tuple[str, str, int], Receipt]] = {}
 
     def client(self) -> GatewayClient:
         """Return what a service calls it by."""
@@ -128,7 +133,12 @@ class OpenGateway(OpenExternal):
             return
         known = self._known(key, caller)
         if known is not None:
-            reply(known, None)
+            asked, receipt = known
+            if asked == (method, order, cents):
+                reply(receipt, None)
+            else:
+                words = f"{key!r} was the key of {spelled(*asked)}, not of {spelled(*request[:3])}"
+                reply(None, KeyReused(words), happened=False)
             return
         declines = self.gateway.declines
         if method == "charge" and declines is not None and declines(order, cents):
@@ -137,23 +147,28 @@ class OpenGateway(OpenExternal):
         receipt = Receipt(len(self.receipts) + 1, method, order, cents)
         self.receipts.append(receipt)
         if key is not None:
-            self.answers[key] = (self.world.now, receipt)
+            self.answers[key] = (self.world.now, (method, order, cents), receipt)
         data = {"method": method, "order": order, "cents": cents, "key": key, "id": receipt.id}
         self.ledger(caller, operation, attempt, data, receipt)
         reply(receipt, None)
 
-    def _known(self, key: str | None, caller: Scope) -> Receipt | None:
-        """Return the first answer to this idempotency key, while it is remembered."""
+    def _known(self, key: str | None, caller: Scope) -> tuple[tuple[str, str, int], Receipt] | None:
+        """Return what was asked first under this key, and the answer, while it is remembered."""
         remembered = self.gateway.idempotency_keys
         if key is None or remembered is False or key not in self.answers:
             return None
-        since, receipt = self.answers[key]
+        since, asked, receipt = self.answers[key]
         if remembered is not True:
             caller.clock += 1  # who asks again and again gets another answer in time
             caller.reckons_ms = max(caller.reckons_ms, min(remembered, DAY_MS))
             if self.world.now - since > remembered:
                 return None
-        return receipt
+        return asked, receipt
+
+
+def spelled(method: str, order: str, cents: int) -> str:
+    """Spell a request: `charge(o1, 500)`."""
+    return f"{method}({order}, {cents})"
 
 
 class GatewayClient(Client):
@@ -166,6 +181,7 @@ class GatewayClient(Client):
 
         Raises:
             Declined: The gateway said no, for good.
+            KeyReused: The key was another request's: other arguments, or a refund's.
             TimeoutError: No answer: it may have happened.
             ConnectionError: Refused for now: it did not happen.
             TypeError: `cents` is no number.

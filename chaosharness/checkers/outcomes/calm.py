@@ -13,6 +13,7 @@ from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
 from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_values
 from chaosharness.checkers.outcomes.sanity import STANDS
@@ -62,7 +63,13 @@ def _asked_twice(clean: Clean, events: list[int]) -> bool:
 
 def wrong(clean: Clean, composition: Composition) -> list[Difference]:
     """Return what is wrong without any fault."""
-    found = [*_twice(clean), *_half(clean), *_lost_updates(clean), *lost_values(clean)]
+    found = [
+        *keys_reused(clean.history),
+        *_twice(clean),
+        *_half(clean),
+        *_lost_updates(clean),
+        *lost_values(clean),
+    ]
     told = {one.place for one in found if one.kind == "lost update"}
     found += [one for one in _more_at_once(composition) if one.place not in told]
     found += clean.dealt.shared(clean.history)

@@ -15,6 +15,7 @@ from chaosharness.checkers.outcomes.clients import ORDER, arrived, left_early
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.for_good import as_a_transaction, refusals_of
+from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged_twice
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.outdated import is_overwritten
@@ -172,6 +173,9 @@ class Verdict:
 
     def wrong(self) -> list[Difference]:
         """Return what is wrong; or what only the user can say, if the run ends as the calm one."""
+        if reused := [*keys_reused(self.history)]:
+            self.by_history = True
+            return reused
         found = self._wrong()
         if found or self.first:
             return found

@@ -137,6 +137,9 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
         case "lost update":
             yield f"two read {one.place}, waited, and both wrote {one.what}: "
             yield "the second over the first"
+        case "key reused":
+            yield f"{party} refused {method}{owner}, for its idempotency key is another request's: "
+            yield one.what
         case "half done":
             yield f"{whose} {_verb(one.what)}"
         case "forgotten":

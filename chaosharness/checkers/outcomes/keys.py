@@ -1,0 +1,32 @@
+"""Idempotency keys under which two different requests are made: a gateway refuses the second.
+
+That is a mistake in the code, and never the weather: no clean run excuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.kernel.history import History
+
+KEY_REUSED: Final = "key reused"
+"""The kind of a finding: two requests have one idempotency key."""
+
+REFUSED_AS: Final = "KeyReused: "
+
+
+def keys_reused(history: History) -> Iterator[Difference]:
+    """Yield the requests that a gateway refused, since their keys were those of others."""
+    told: set[tuple[str, int]] = set()
+    for event in history.of("reply"):
+        error = str(event.data.get("error", ""))
+        place = event.operation.rpartition("/")[2]
+        if error.startswith(REFUSED_AS) and (place, event.entity) not in told:
+            told.add((place, event.entity))
+            what = error.removeprefix(REFUSED_AS)
+            source = place.partition(".")[0]
+            yield Difference(
+                KEY_REUSED, event.entity, place, what, events=(event.index,), source=source
+            )
