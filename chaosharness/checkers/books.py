@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from chaosharness.checkers.effects import effects, name_of, names_of
-from chaosharness.checkers.excused import about, put_aside
+from chaosharness.checkers.excused import about, item_of, names_of_items, put_aside
 from chaosharness.checkers.property import Evidence, Finding, Property, once_a_run
 from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition
@@ -251,7 +251,12 @@ def _is_plural(what: str) -> bool:
 
 
 def _about(history: History, key: Any) -> Iterator[int]:
-    """Yield the ledger entries about a business key, and the final states."""
-    for event in history.of("effect", "state"):
-        if event.kind == "state" or (key is not None and key in event.data.values()):
-            yield event.index
+    """Yield the ledger entries about a business key, and the final states.
+
+    Where no entry names it, as each has a key of its own, those of the item in which it stands.
+    """
+    effects_ = [*history.of("effect")] if key is not None else []
+    named = [event for event in effects_ if key in event.data.values()]
+    if not named and isinstance(key, str) and (item := item_of(key, names_of_items(history))):
+        named = [event for event in effects_ if event.entity == item]
+    yield from sorted(event.index for event in (*named, *history.of("state")))

@@ -91,7 +91,7 @@ def charging(bank: Any, key: str) -> Charge:
             if record["eventName"] != "INSERT":
                 continue
             order, cents = change["NewImage"]["id"]["S"], int(change["NewImage"]["cents"]["N"])
-            named = order if key == "order" else context.aws_request_id
+            named = order if key == "order" else f"{context.aws_request_id}/{order}"
             try:
                 bank.charge(order, cents, key=named)
             except OSError:

@@ -90,7 +90,7 @@ TOLD = {
     ),
     "conductor.broken:response_timeout_too_short": Told(
         "money is conserved",
-        ("payments.charge takes 3.04 s for its work, and its answer came too late (4 times)"),
+        ("payments.charge asks for bank.charge 4 times, with another idempotency key each time"),
         [],
         items=(0,),
     ),
