@@ -113,7 +113,7 @@ class Journal:
             cause = message.published
             index = self._by(None, "publish", operation, attempt, message, cause, data)
         message.published = index
-        if message.hops > world.budget.hops_max:
+        if message.hops > world.hops_max and world.too_far(message.hops):
             world.end("budget", cycle(world.history, index, message.hops))
         return index
 

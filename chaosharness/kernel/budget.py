@@ -27,7 +27,8 @@ class Budget:
         calm_ms: Virtual time the system then has to become quiet.
         deliveries_max: Deliveries of one message to one consumer group or queue. Once a fault has
             struck, so many end the chaos, and as many more the run.
-        hops_max: Messages in a row, each caused by the one before (an event cycle).
+        hops_max: Messages in a row, each caused by the one before (an event cycle). Likewise once a
+            fault has struck.
         steps_max: Ports that one handler run may pass without virtual time moving.
         reads_max: How often clocks may be read without virtual time moving.
         decisions_max: Decisions of an orchestrator for one workload item within an hour of virtual

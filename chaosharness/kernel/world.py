@@ -82,6 +82,7 @@ class World:
         "entities",
         "error",
         "falls",
+        "hops_max",
         "in_flight",
         "incarnations",
         "lacked",
@@ -122,6 +123,7 @@ class World:
         self._calm_asked = False
         self._events_to = budget.events_max  # below 0 where the loop has to look up
         self._deliveries_max = budget.deliveries_max
+        self.hops_max = budget.hops_max
         self.chaos = True
         self.context = copy_context()
         self.crew: Any = None
@@ -430,6 +432,21 @@ class World:
         if self.falls.last:
             why += f"; {self.falls.last}"
         self.end("budget", why)
+        return True
+
+    def too_far(self, hops: int) -> bool:
+        """Say whether a message, or a call, that comes behind so many others ends the run.
+
+        Once a fault has struck, it ends the chaos only, as with `too_often`: what is put off again
+        and again for as long as an outage lasts goes round, and stops when that is over.
+        """
+        if hops <= self.hops_max:
+            return False
+        if self.chaos and self.struck():
+            self._calm_asked = True
+            self._events_to = -1
+            self.hops_max = hops + self.budget.hops_max
+            return False
         return True
 
     # ---- the loop

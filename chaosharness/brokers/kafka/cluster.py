@@ -260,7 +260,7 @@ class Cluster:
             Message(topic, key, headers, body, entity, hops, published, index, offset, name=name)
         )
         world.effects += 1
-        if hops > world.budget.hops_max:
+        if hops > world.hops_max and world.too_far(hops):
             world.end("budget", cycle(world.history, published, hops))
         for member in self.owners.get((topic, index), ()):
             if not member.fetching and member.busy_since < 0:

@@ -83,7 +83,7 @@ class Storing:
             scope.cause = copy.published = len(raw)
             raw.append((world.now, "publish", label, operation, scope.entity, attempt, cause, data))
             world.effects += 1
-        if copy.hops > world.budget.hops_max:
+        if copy.hops > world.hops_max and world.too_far(copy.hops):
             world.end("budget", cycle(world.history, copy.published, copy.hops))
         node.store(copy, taking)
         if not names:

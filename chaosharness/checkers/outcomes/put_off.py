@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.checkers.excused import letters_of
 from chaosharness.checkers.masking import TIMES, TRIES, words_in
 from chaosharness.checkers.outcomes.outcome import Outcome, Place
 from chaosharness.checkers.outcomes.values import parse
@@ -52,19 +53,20 @@ def without(seen: Outcome, messages: frozenset[int]) -> Outcome:
 @lru_cache(maxsize=8)
 def _passed_on(history: History) -> tuple[tuple[int, str, str], ...]:
     """Return what was passed on as it is, and handled where it went: event, broker, place."""
-    reading = read(history)
-    handled = {one.sent.index for one in reading.handed.values() if _is_done(one)}
-    found = []
+    reading, letters = read(history), letters_of(history)
+    done = {one.sent.index for one in reading.handed.values() if _is_done(one)}
+    handled = done | {letters[index] for index in done if index in letters}
+    found: dict[int, tuple[int, str, str]] = {}
     for index, sent in reading.sent.items():
         in_hand = reading.handed.get(reading.roots[index])
-        if index not in handled or in_hand is None or sent.poison:
+        if index not in handled or index in letters or in_hand is None or sent.poison:
             continue
         source = in_hand.sent
-        if (source.broker, source.topic) != (sent.broker, sent.topic) and _is_the_same(
-            sent.value, source.value
-        ):
-            found.append((index, sent.broker, sent.topic))
-    return tuple(found)
+        again = letters.get(source.index, source.index) in found  # and put off once more
+        elsewhere = (source.broker, source.topic) != (sent.broker, sent.topic)
+        if (again or elsewhere) and _is_the_same(sent.value, source.value):
+            found[index] = (index, sent.broker, sent.topic)
+    return tuple(found.values())
 
 
 def _is_done(handed: Any) -> bool:
