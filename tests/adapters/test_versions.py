@@ -13,7 +13,8 @@ from chaosharness.adapters.libraries import ADAPTERS
 
 PROJECT = Path(__file__, "../../../pyproject.toml").resolve()
 STANDARD = ("multiprocessing", "socket", "socketserver", "sqlite3", "ssl")
-BENEATH = (*STANDARD, "aiormq", "amqp", "asgiref", "botocore", "grpcio", "kombu", "uuid_utils")
+BENEATH = (*STANDARD, "aiormq", "amqp", "asgiref", "botocore", "grpcio", "kombu")
+BENEATH += ("psycopg2", "psycopg2-binary", "uuid_utils")
 """Of the standard library, brought by another one, or one that no extra has to bring."""
 
 
