@@ -89,6 +89,9 @@ _WANTED: Final[set[str]] = set()
 _UNASKED: Final[set[str]] = set()
 """Of those that are wanted: what no part has asked for, and what may be another version."""
 
+_LATER: Final[set[str]] = set()
+"""Those that were imported by an adapter which is being loaded."""
+
 
 def speak(packages: Iterable[str]) -> None:
     """Have these libraries met, now where they are imported, else when they are.
@@ -145,8 +148,11 @@ def _is_library(package: str) -> bool:
 
 
 def _load(package: str) -> None:
-    """Meet a library; where its room is being loaded just now, when it is spoken next."""
-    if not _is_library(package) or _is_loading(ADAPTERS[package]):
+    """Meet a library; where its room is being loaded just now, as soon as that is done."""
+    if not _is_library(package):
+        return
+    if _is_loading(ADAPTERS[package]):
+        _LATER.add(package)
         return
     try:
         library: Library | None = getattr(_adapter_of(package), "LIBRARY", None)
@@ -155,6 +161,9 @@ def _load(package: str) -> None:
     except InvalidDefinition:
         if package not in _UNASKED:
             raise
+    for one in sorted(_LATER):
+        _LATER.discard(one)
+        _load(one)
 
 
 def _adapter_of(package: str) -> ModuleType:
@@ -177,9 +186,9 @@ def _adapter_of(package: str) -> ModuleType:
 
 
 def _is_loading(adapter: str) -> bool:
-    """Say whether a module beside an adapter is being loaded, and has imported the library."""
+    """Say whether an adapter, or one beside it, is being loaded, and has imported the library."""
     if adapter in sys.modules:
-        return False
+        return bool(getattr(sys.modules[adapter].__spec__, "_initializing", False))
     room = f"{adapter.rpartition('.')[0]}."
     beside = (module for name, module in [*sys.modules.items()] if name.startswith(room))
     return any(getattr(module.__spec__, "_initializing", False) for module in beside)
