@@ -90,7 +90,8 @@ _UNASKED: Final[set[str]] = set()
 """Of those that are wanted: what no part has asked for, and what may be another version."""
 
 _LATER: Final[set[str]] = set()
-"""Those that were imported by an adapter which is being loaded."""
+"""Those that could not be met yet when they were imported: an adapter, or the library itself, was
+being loaded."""
 
 
 def speak(packages: Iterable[str]) -> None:
@@ -127,6 +128,7 @@ def refuse_late(packages: Iterable[str]) -> None:
 
 def meet(packages: Iterable[str]) -> None:
     """Have those met that have an adapter: others pass through one of these."""
+    _catch_up()
     speak(package for package in packages if package in ADAPTERS)
     unasked = [package for package in BY_THEMSELVES if package not in _WANTED]
     if unasked and not _WANTED:
@@ -159,11 +161,25 @@ def _load(package: str) -> None:
         if library is not None:
             install(library)
     except InvalidDefinition:
+        if _is_unfinished(package.partition(".")[0]):
+            _LATER.add(package)  # it takes something from a part that is not imported yet
+            return
         if package not in _UNASKED:
             raise
+    _catch_up()
+
+
+def _catch_up() -> None:
+    """Meet what could not be met before, as far as that can be now."""
     for one in sorted(_LATER):
         _LATER.discard(one)
         _load(one)
+
+
+def _is_unfinished(module: str) -> bool:
+    """Say whether a module is being imported just now."""
+    found = sys.modules.get(module)
+    return bool(getattr(getattr(found, "__spec__", None), "_initializing", False))
 
 
 def _adapter_of(package: str) -> ModuleType:
@@ -188,7 +204,7 @@ def _adapter_of(package: str) -> ModuleType:
 def _is_loading(adapter: str) -> bool:
     """Say whether an adapter, or one beside it, is being loaded, and has imported the library."""
     if adapter in sys.modules:
-        return bool(getattr(sys.modules[adapter].__spec__, "_initializing", False))
+        return _is_unfinished(adapter)
     room = f"{adapter.rpartition('.')[0]}."
     beside = (module for name, module in [*sys.modules.items()] if name.startswith(room))
     return any(getattr(module.__spec__, "_initializing", False) for module in beside)
