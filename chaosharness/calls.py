@@ -190,7 +190,7 @@ def _pick_up(
     operation = f"{endpoint.place}/handle"
     attempt = reach(scope, operation, HANDLE)
     yield from suffer(scope, operation, "before", attempt)
-    if scope.hops > world.budget.hops_max:
+    if scope.hops > world.hops_max and world.too_far(scope.hops):
         world.end("budget", f"a cycle of calls through {endpoint.place}")
         return
 

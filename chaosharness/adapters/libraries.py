@@ -51,6 +51,7 @@ ADAPTERS: Final = {
     "nats": "chaosharness.adapters.nats.nats",
     "pika": "chaosharness.adapters.amqp.pika",
     "psycopg": "chaosharness.adapters.databases.psycopg",
+    "psycopg2": "chaosharness.adapters.databases.psycopg2",
     "redis": "chaosharness.adapters.databases.redis",
     "socketserver": "chaosharness.adapters.socketserver",
     "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",
@@ -80,6 +81,7 @@ BY_THEMSELVES: Final = (
     "huey.consumer",
     "multiprocessing",
     "psycopg",
+    "psycopg2",
     "socketserver",
     "sqlalchemy.sql.elements",
     "temporalio",
@@ -94,6 +96,10 @@ also beneath an engine whose connections a creator makes."""
 _WANTED: Final[set[str]] = set()
 _UNASKED: Final[set[str]] = set()
 """Of those that are wanted: what no part has asked for, and what may be another version."""
+
+_LATER: Final[set[str]] = set()
+"""Those that could not be met yet when they were imported: an adapter, or the library itself, was
+being loaded."""
 
 
 def speak(packages: Iterable[str]) -> None:
@@ -130,6 +136,7 @@ def refuse_late(packages: Iterable[str]) -> None:
 
 def meet(packages: Iterable[str]) -> None:
     """Have those met that have an adapter: others pass through one of these."""
+    _catch_up()
     speak(package for package in packages if package in ADAPTERS)
     unasked = [package for package in BY_THEMSELVES if package not in _WANTED]
     if unasked and not _WANTED:
@@ -151,16 +158,36 @@ def _is_library(package: str) -> bool:
 
 
 def _load(package: str) -> None:
-    """Meet a library; where its room is being loaded just now, when it is spoken next."""
-    if not _is_library(package) or _is_loading(ADAPTERS[package]):
+    """Meet a library; where its room is being loaded just now, as soon as that is done."""
+    if not _is_library(package):
+        return
+    if _is_loading(ADAPTERS[package]):
+        _LATER.add(package)
         return
     try:
         library: Library | None = getattr(_adapter_of(package), "LIBRARY", None)
         if library is not None:
             install(library)
     except InvalidDefinition:
+        if _is_unfinished(package.partition(".")[0]):
+            _LATER.add(package)  # it takes something from a part that is not imported yet
+            return
         if package not in _UNASKED:
             raise
+    _catch_up()
+
+
+def _catch_up() -> None:
+    """Meet what could not be met before, as far as that can be now."""
+    for one in sorted(_LATER):
+        _LATER.discard(one)
+        _load(one)
+
+
+def _is_unfinished(module: str) -> bool:
+    """Say whether a module is being imported just now."""
+    found = sys.modules.get(module)
+    return bool(getattr(getattr(found, "__spec__", None), "_initializing", False))
 
 
 def _adapter_of(package: str) -> ModuleType:
@@ -183,9 +210,9 @@ def _adapter_of(package: str) -> ModuleType:
 
 
 def _is_loading(adapter: str) -> bool:
-    """Say whether a module beside an adapter is being loaded, and has imported the library."""
+    """Say whether an adapter, or one beside it, is being loaded, and has imported the library."""
     if adapter in sys.modules:
-        return False
+        return _is_unfinished(adapter)
     room = f"{adapter.rpartition('.')[0]}."
     beside = (module for name, module in [*sys.modules.items()] if name.startswith(room))
     return any(getattr(module.__spec__, "_initializing", False) for module in beside)

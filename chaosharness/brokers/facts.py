@@ -103,7 +103,7 @@ class Journal:
         words = self._words(message, self.readers(fact.place) if places is None else [*places])
         cause = message.published
         message.published = index = self._publish(scope, operation, attempt, message, cause, words)
-        if message.hops > world.budget.hops_max and world.too_far(message.hops):
+        if message.hops > world.hops_max and world.too_far(message.hops):
             world.end("budget", cycle(world.history, index, message.hops))
         return index
 

@@ -231,24 +231,33 @@ class Cell(Held):
 class Slots(Held):
     """The attributes of an object that has `__slots__`."""
 
-    __slots__ = ("names",)
+    __slots__ = ("names", "read")
 
     def __init__(self, name: str, thing: Any, names: Iterable[str]) -> None:
         super().__init__(name, thing)
         self.names = tuple(names)
+        self.read = _slot if hasattr(type(thing), "__getattr__") else getattr
 
     def take(self) -> Any:
-        return list(map(getattr, repeat(self.thing), self.names, repeat(MISSING)))
+        return list(map(self.read, repeat(self.thing), self.names, repeat(MISSING)))
 
     def put(self, held: Any) -> None:
         for name, value in zip(self.names, held, strict=True):
             if value is not MISSING:
                 object.__setattr__(self.thing, name, value)
-            elif hasattr(self.thing, name):
+            elif self.read(self.thing, name, MISSING) is not MISSING:
                 object.__delattr__(self.thing, name)
 
     def is_as(self, held: Any) -> bool:
         return alike(self.take(), held)
+
+
+def _slot(thing: Any, name: str, default: Any) -> Any:
+    """Return what a slot holds, without asking the `__getattr__` of code that is not running."""
+    try:
+        return object.__getattribute__(thing, name)
+    except AttributeError:
+        return default
 
 
 class Variable(Held):

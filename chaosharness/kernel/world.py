@@ -84,6 +84,7 @@ class World:
         "entities",
         "error",
         "falls",
+        "hops_max",
         "in_flight",
         "incarnations",
         "lacked",
@@ -125,7 +126,7 @@ class World:
         self._calm_asked = False
         self._events_to = budget.events_max  # below 0 where the loop has to look up
         self._deliveries_max = budget.deliveries_max
-        self._hops_max = budget.hops_max
+        self.hops_max = budget.hops_max
         self.chaos = True
         self.context = copy_context()
         self.crew: Any = None
@@ -443,10 +444,10 @@ class World:
         Once a fault has struck, it ends the chaos only, likewise: who puts off what cannot be
         done now goes round as long as the outage lasts.
         """
-        if hops <= self._hops_max:
+        if hops <= self.hops_max:
             return False
         if self._ask_for_calm():
-            self._hops_max = hops + self.budget.hops_max
+            self.hops_max = hops + self.budget.hops_max
             return False
         return True
 

@@ -54,7 +54,7 @@ class Decisions:
     def nest(self, scope: Scope, workflow: str) -> bool:
         """Say whether a workflow may start another one: not in a cycle without an end."""
         world = self._world
-        if scope.hops > world.budget.hops_max:
+        if scope.hops > world.hops_max and world.too_far(scope.hops):
             world.end(
                 "budget", f"a cycle of workflows through {scope.place} ({workflow[:NAME_MAX]!r})"
             )

@@ -1,5 +1,7 @@
 """Celery on Redis: kombu's lists and its visibility timeout, results, groups, chains and chords."""
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -318,3 +320,31 @@ def test_a_worker_that_takes_one_at_a_time_goes_on_when_it_has_acknowledged(pool
     argv = ["worker", f"--pool={pool}", "--concurrency=1"]
     seen, run = played(tasks, send, replicas=1, argv=argv)
     assert (seen, len(acks(run))) == ([(0, 0), (0, 1), (0, 2)], 3)
+
+
+FIRST = """
+import sys
+from celery import Celery
+from chaosharness import RedisStore, System
+app = Celery("sums", broker="redis://redis/0", backend="redis://redis/1")
+
+@app.task
+def add(one, other):
+    return one + other
+
+assert "redis" not in sys.modules
+system = System("sums", arrival_ms=0)
+system.add(RedisStore("redis", persistence="always"))
+worker = lambda: app.worker_main(["worker", "--pool=threads"])
+system.service("workers")(lambda env: env.main(worker))
+system.entry(examples=[1])(lambda env, item: print(add.delay(1, item).get(timeout=30)))
+run = system.run()
+print(run.ending.verdict, run.unspoken)
+"""
+
+
+def test_it_is_met_where_nobody_has_imported_redis_before():
+    made = subprocess.run(
+        [sys.executable, "-c", FIRST], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert made.stdout.splitlines() == ["2", "quiet ()"], made.stderr[-2_000:]

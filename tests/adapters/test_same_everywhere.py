@@ -192,6 +192,7 @@ SHOWN = {
     "nats": "tests/adapters/test_nats.py",
     "pika": ELSEWHERE,
     "psycopg": "tests/adapters/databases/test_psycopg.py",
+    "psycopg2": "tests/adapters/databases/test_psycopg2.py",
     "redis": "tests/adapters/databases/test_redis.py",
     "socket": "tests/adapters/test_network.py",
     "socketserver": HERE,

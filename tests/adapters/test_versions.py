@@ -24,6 +24,8 @@ BENEATH = (
     "arq",
     "dramatiq",
     "huey",
+    "psycopg2",
+    "psycopg2-binary",
     "tqdm",
     "uuid_utils",
 )

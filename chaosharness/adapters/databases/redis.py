@@ -198,6 +198,9 @@ class _Ours:
             raise
         for duration_ms in request.durations_ms():
             scope.world.know_duration(duration_ms)
+        for channel in request.channels():
+            if not channel.startswith(tuple(store.aside)):
+                scope.world.past.add(f"subscribers of {channel} at {store.name}")
         if store.expires:
             clock_read(None, SECONDS)  # an answer may be another when something has expired
         if request.reads:

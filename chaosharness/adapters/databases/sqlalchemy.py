@@ -3,7 +3,8 @@
 An engine is shared by all replicas, as an object; what it connects to, and the pool that it keeps,
 are those of the incarnation whose code runs. Its driver makes the connections, and is met itself.
 Where a `SQLite` store stands for the address of another server (`url="postgresql://..."`), an
-engine for that address is one for SQLite inside a run.
+engine for that address is one for SQLite inside a run; one on psycopg2, for whose address a
+`PostgreSQL` store stands, is on psycopg 3 (`psycopg2.py`).
 
 Source:
     SQLAlchemy 2.0.31 to 2.1: `engine/base.py` (`Engine.connect`, `Engine.raw_connection`),
@@ -26,6 +27,8 @@ from typing import Any, Final
 
 from greenlet import getcurrent, greenlet
 
+from chaosharness.adapters.databases.psycopg2 import DRIVER as PSYCOPG2
+from chaosharness.adapters.databases.psycopg2 import engine_on_psycopg
 from chaosharness.adapters.databases.quiet import setting_up
 from chaosharness.adapters.databases.sqlite import BY_NAME, store_at
 from chaosharness.adapters.dispatch import Library, Seam, Swap
@@ -133,7 +136,11 @@ def _standing(scope: Scope, engine: Any) -> Any:
         if one.address is not None and one.address.is_server(url.host or "", url.database or "")
     )
     store = one_of(meant, lambda: f"the engine of {url.render_as_string()}")
-    return engine if store is None else _twin(engine, store.name)
+    if store is not None:
+        return _twin(engine, store.name)
+    if engine.driver == PSYCOPG2 and _store_of(scope, engine) is not None:
+        return engine_on_psycopg(engine)
+    return engine
 
 
 def _twin(engine: Any, store: str) -> Any:

@@ -245,7 +245,7 @@ class Cluster:
         log.append(
             Message(topic, key, headers, body, entity, hops, event, index, offset, name=name)
         )
-        if hops > world.budget.hops_max and world.too_far(hops):
+        if hops > world.hops_max and world.too_far(hops):
             world.end("budget", cycle(world.history, event, hops))
         for member in self.owners.get((topic, index), ()):
             if not member.fetching and member.busy_since < 0:

@@ -58,6 +58,7 @@ class Copy(Message, kw_only=True, eq=False, gc=False):
             exchange=self.exchange,
             routing_key=self.topic,
             turns=turns,
+            counted=self.returns > 0,
         )
         return Copy(
             self.topic if key is None else key,

@@ -78,7 +78,7 @@ class Storing:
         if taking or not names:
             words = self._broker._words(copy, taking)
             copy.published = published(scope, operation, attempt, scope.entity, words)
-        if copy.hops > world.budget.hops_max and world.too_far(copy.hops):
+        if copy.hops > world.hops_max and world.too_far(copy.hops):
             world.end("budget", cycle(world.history, copy.published, copy.hops))
         node.store(copy, taking)
         if not names:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
 Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 Gone = Reason | Literal["deleted", "purged", "restart"]
 """Why a message is no longer in a queue; the last three are no deaths: nobody is told."""
+
+
+COUNT: Final = "x-delivery-count"
+"""The header in which quorum queues say how often a message came back."""
 
 
 @attrs.frozen
@@ -32,6 +36,7 @@ def after_death(
     exchange: str,
     routing_key: str,
     turns: bool = False,
+    counted: bool = False,
 ) -> tuple[tuple[Death, ...], dict[str, Any]]:
     """Return the deaths and headers of a dead letter.
 
@@ -42,6 +47,8 @@ def after_death(
         reason: Of what.
         exchange: Where it had been published.
         routing_key: By which key.
+        counted: Whether the broker counted there how often it came back: that count stays there,
+            and one that the publisher wrote goes on.
         turns: Whether two earlier deaths and more are turned round each time, as up to 3.12.
 
     Source: RabbitMQ 4.3 documentation, "Dead Letter Exchanges", "Effects on Messages"; of
@@ -56,7 +63,9 @@ def after_death(
         else:
             others.append(death)
     deaths = (Death(queue, reason, count, exchange, routing_key), *others)
-    kept = {name: value for name, value in headers.items() if name != "x-delivery-count"}
+    kept = dict(headers)
+    if counted:
+        kept.pop(COUNT, None)
     kept.setdefault("x-first-death-exchange", exchange)
     kept.setdefault("x-first-death-queue", queue)
     kept.setdefault("x-first-death-reason", reason)

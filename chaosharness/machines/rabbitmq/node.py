@@ -11,13 +11,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from chaosharness.machines.machine import Refusal
-from chaosharness.machines.rabbitmq.deaths import Gone, Reason, is_cycle
+from chaosharness.machines.rabbitmq.deaths import COUNT, Gone, Reason, is_cycle
 from chaosharness.machines.rabbitmq.declared import Declared
 from chaosharness.machines.rabbitmq.exchanges import OpenExchange
 from chaosharness.machines.rabbitmq.kept import Arguments, Kept
 from chaosharness.machines.rabbitmq.orders import StreamOrder
 from chaosharness.machines.rabbitmq.takers import Channel, OpenQueue, Push, Taker
-from chaosharness.machines.rabbitmq.versions import Return, Version, counts, turns_deaths
+from chaosharness.machines.rabbitmq.versions import (
+    Return,
+    Version,
+    counts,
+    overwrites_count,
+    turns_deaths,
+)
 
 Start = Literal["first", "last", "next"] | int
 """Where in a stream a consumer begins: `x-stream-offset`."""
@@ -128,6 +134,8 @@ class Node:
 
     def _enqueue(self, queue: OpenQueue, copy: Kept) -> None:
         definition = queue.definition
+        if COUNT in copy.headers and definition.kind == "quorum" and overwrites_count(self.version):
+            copy.headers = {**copy.headers, COUNT: 0}
         if copy.expiration_ms is not None or definition.ttl_ms is not None:
             ttl_ms = min(ms for ms in (copy.expiration_ms, definition.ttl_ms) if ms is not None)
             copy.expires_ms = self.clock() + ttl_ms
@@ -429,7 +437,7 @@ class Node:
                 copy.redelivered = True
                 if queue.definition.kind == "quorum" and counts(how, self.version):
                     copy.returns += 1
-                    copy.headers = {**copy.headers, "x-delivery-count": copy.returns}
+                    copy.headers = {**copy.headers, COUNT: copy.returns}
                     if queue.limit is not None and copy.returns > queue.limit:
                         self._overpay(push.taker)
                         self._bury(queue, copy, "delivery_limit")

@@ -6,7 +6,8 @@ from   what
 3.10   a dead letter of a delivery limit is given credit for twice; `basic.get`s of one channel
        come back to a quorum queue in the order of their tags as texts; the deaths before the last
        one are turned round in `x-death` at each death (all observed on 3.10.8)
-3.13   none of these
+3.x    quorum queues write 0 over the `x-delivery-count` of a publisher (observed on 3.10.8)
+3.13   but for that none of these
 4.0    quorum queues: 20 deliveries at most, unless told otherwise; two priorities (above 4 and the
        rest), two of the one for each of the other. `x-death` of a client is not read any more
 4.3    quorum queues: `basic.nack` does not count towards the delivery limit, nor does the consumer
@@ -16,7 +17,9 @@ from   what
 Source:
     Release notes of 4.0.1 ("Default Redelivery Limit", "AMQP 0.9.1 x-death header"); RabbitMQ 4.3
     documentation, "Quorum Queues"; `rabbit_fifo_q.erl` (weights, and the reservation that makes
-    the low priority wait where the other came first). 3.10.8 was observed.
+    the low priority wait where the other came first); `rabbit_fifo_client.erl`
+    (`add_delivery_count_header`: from 4.0 on nothing is written before the first return). 3.10.8
+    was observed.
 """
 
 from __future__ import annotations
@@ -74,6 +77,11 @@ def turns_deaths(version: Version) -> bool:
 def counts(how: Return, version: Version) -> bool:
     """Say whether this way of coming back to a quorum queue counts towards its delivery limit."""
     return version != "4.3" or how in ("reject", "closed")
+
+
+def overwrites_count(version: Version) -> bool:
+    """Say whether a quorum queue writes 0 for the count that a publisher wrote."""
+    return is_3(version)
 
 
 def has_consumer_timeout(kind: str, version: Version) -> bool:

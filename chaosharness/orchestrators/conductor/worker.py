@@ -142,7 +142,7 @@ class Worker:
         operation = f"{self.place}/handle"
         attempt = reach(scope, operation, HANDLE)
         yield from suffer(scope, operation, "before", attempt)
-        if scope.hops > world.budget.hops_max:
+        if scope.hops > world.hops_max and world.too_far(scope.hops):
             world.end("budget", f"a cycle of calls through {self.place}")
             return
         given = given_task(task, library=self.library)

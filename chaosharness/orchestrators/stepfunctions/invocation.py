@@ -151,7 +151,7 @@ class Invocation:
         operation = f"{function.place}/handle"
         attempt = reach(scope, operation, HANDLE)
         yield from suffer(scope, operation, "before", attempt)
-        if scope.hops > world.budget.hops_max:
+        if scope.hops > world.hops_max and world.too_far(scope.hops):
             world.end("budget", f"a cycle of calls through {function.place}")
             return
         token, due_ms = self.asked.work.token, world.now + LAMBDA_MS_MAX

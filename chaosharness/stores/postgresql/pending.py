@@ -69,7 +69,8 @@ class Pending:
         elif statement.touches:
             self.touched = True
             self.writer = scope
-        self.notifies |= statement.verb in ("notify", "call", "do") or statement.touches
+        notifies = statement.kind == "write" or statement.verb in ("notify", "call", "do")
+        self.notifies |= notifies or statement.touches  # a trigger may tell of what is written
 
     def set(self, statement: Statement, world: World) -> None:
         """Take note of a setting that is kept in virtual time."""

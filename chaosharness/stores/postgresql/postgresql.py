@@ -207,7 +207,7 @@ class OpenPostgreSQL(OpenStore):
                 self.listening.remove(session)
                 session.wake("notified")
         for session in self.sessions:
-            if session.on_heard is not None and session.hear():
+            if session.listens and session.on_heard is not None and session.hear():
                 session.on_heard()
 
     # ---- trouble

@@ -117,6 +117,7 @@ class Session:
         on_break: Told when it breaks.
         on_heard: Told of notifications, where the client waits for none by itself.
         heard: Notifications that nobody has taken yet.
+        listens: Whether it has asked for any.
         given: Parameters of the statement that an adapter is about to send.
     """
 
@@ -128,6 +129,7 @@ class Session:
         self.on_break: Callable[[], None] | None = None
         self.on_heard: Callable[[], None] | None = None
         self.heard: list[Any] = []
+        self.listens = False
         self.given: Any = None
         self._visit: Visit | None = None
         self._resume: Resume | None = None
@@ -250,6 +252,7 @@ class Session:
         statement, scope = visit.statement, visit.scope
         self._visit = None
         self._pending.note(statement, scope, rows, self.store.database)
+        self.listens |= statement.verb == "listen"
         self.store.defined |= statement.defines
         self._record(visit, rows)
         if statement.kind in ("commit", "rollback"):

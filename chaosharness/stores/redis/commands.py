@@ -35,7 +35,9 @@ NOT_MODELLED: Final = {
     ),
     **dict.fromkeys(("wait", "waitaof"), "there are no replicas"),
     **dict.fromkeys(
-        ("subscribe", "psubscribe", "ssubscribe", "monitor"), "nobody is told of anything"
+        ("subscribe", "psubscribe", "ssubscribe", "monitor"),
+        "Pub/Sub tells nobody here. Call what handles a message from an entry, or by a topic of a "
+        "broker (Kafka, RabbitMQ), with a group for each who hears it",
     ),
     **dict.fromkeys(
         (
@@ -48,6 +50,7 @@ NOT_MODELLED: Final = {
 CALLED: Final = {"incrby": "incr", "decrby": "decr"}
 """What clients call a command that they send by another name."""
 
+_PUBLISHES: Final = frozenset({b"publish", b"spublish"})
 _LASTING: Final = {b"EX": 1_000, b"PX": 1}
 _EXPIRES: Final = {"expire": 1_000, "pexpire": 1, "setex": 1_000, "psetex": 1}
 
@@ -76,6 +79,12 @@ class Request:
                 place = 3 if words[0].lower().startswith(b"eval") and len(words) > 3 else 1
                 return words[place].decode("utf-8", "backslashreplace")
         return ""
+
+    def channels(self) -> Iterator[str]:
+        """Yield the channels that it publishes to."""
+        for words in self.words:
+            if words[0].lower() in _PUBLISHES and len(words) > 1:
+                yield words[1].decode("utf-8", "backslashreplace")
 
     def durations_ms(self) -> Iterator[int]:
         """Yield how long what it sets will last."""

@@ -6,6 +6,8 @@ pytest.importorskip("asyncpg")
 pytest.importorskip("psycopg")
 pytest.importorskip("sqlalchemy")
 
+import asyncio
+
 import asyncpg
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -171,6 +173,42 @@ def test_listeners_hear_in_virtual_time(db):
 
     assert system.run().ending.verdict == "quiet"
     assert heard == [("orders", "o1", 1), ("orders", "o2", 11)]
+
+
+TRIGGER = """
+CREATE FUNCTION tell() RETURNS trigger AS $$
+BEGIN PERFORM pg_notify('orders', NEW.id); RETURN NEW; END;
+$$ LANGUAGE plpgsql;
+CREATE TRIGGER told AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION tell();
+"""
+
+
+def test_listeners_hear_of_rows_that_a_trigger_tells_of():
+    needs_postgresql()
+    heard = []
+
+    async def write(order: dict):
+        connection = await asyncpg.connect(DSN)
+        await connection.execute(INSERT, order["id"], order["cents"])
+        await connection.close()
+
+    system = shop(write, PostgreSQL("db", f"{SCHEMA}; {TRIGGER}", server=SERVER))
+
+    @system.service("listener")
+    def listener(env):
+        async def listen():
+            connection = await asyncpg.connect(DSN)
+            told = asyncio.Event()
+            await connection.add_listener("orders", lambda *_: told.set())
+            while True:
+                await told.wait()
+                told.clear()
+                heard.append(env.now_ms())
+
+        env.main(listen)
+
+    assert system.run().ending.verdict == "quiet"
+    assert heard == [1, 11]
 
 
 SAME = """

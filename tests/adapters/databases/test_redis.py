@@ -220,6 +220,26 @@ def test_a_server_says_of_itself_what_clients_look_at_before_they_begin():
     assert every["role"] == "master"
 
 
+def test_channels_that_are_published_to_are_named_and_subscribers_are_told_what_to_do():
+    def tell(order: dict):
+        cache.publish("prices", order["id"])
+        with cache.pipeline() as pipeline:
+            pipeline.set(order["id"], 1)
+            pipeline.publish("stock", order["id"])
+            pipeline.execute()
+
+    run = shop(tell, RedisStore("cache")).run()
+    assert run.unspoken == ("subscribers of prices at cache", "subscribers of stock at cache")
+    assert shop(count, RedisStore("cache")).run().unspoken == ()
+
+    def hear(order: dict):
+        cache.pubsub().subscribe("prices")
+
+    words = "SUBSCRIBE is not modelled .*test_redis.* Pub/Sub tells nobody here. Call what handles"
+    with pytest.raises(InvalidDefinition, match=words):
+        shop(hear, RedisStore("cache")).run()
+
+
 def test_what_is_not_modelled_is_said():
     def wait(order: dict):
         cache.blpop("orders", timeout=5)

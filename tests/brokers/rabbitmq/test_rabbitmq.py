@@ -584,6 +584,39 @@ def test_a_quorum_queue_says_how_often_a_message_came_back():
     assert counts == [None, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [("3.10", [(0, None), (0, "expired")]), ("4.3", [(2, None), (2, "expired")])],
+    ids=["3.10", "4.3"],
+)
+def test_a_count_that_the_publisher_wrote_goes_on_but_quorum_queues_of_3_write_their_own(
+    version, told
+):
+    queues = {
+        "orders": Queue("quorum"),
+        "wait": Queue("quorum", ttl_ms=1_000, dead_letter="orders"),
+    }
+    system = System("shop")
+    bus = system.add(RabbitMQ("bus", queues=queues, version=version))
+    seen = []
+
+    @system.service("worker")
+    def worker(env):
+        def on_order(order, delivery: Delivery):
+            names = ("x-delivery-count", "x-first-death-reason")
+            seen.append(tuple(delivery.headers.get(name) for name in names))
+
+        env.consume(bus, "orders", on_order)
+
+    @system.entry(examples=[1])
+    def place(env, item):
+        for queue in ("orders", "wait"):
+            env.publisher(bus)(queue, item, headers={"x-delivery-count": 2})
+
+    system.run()
+    assert seen == told
+
+
 # ---- time
 
 
