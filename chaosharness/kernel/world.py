@@ -65,7 +65,6 @@ class World:
         "_calm_asked",
         "_deliveries_max",
         "_events_to",
-        "_hops_max",
         "agenda",
         "answers",
         "armed",
