@@ -169,12 +169,15 @@ class Stage:
         self.client = None
 
     def _check_legal(self, operation: str, surface: Surface) -> None:
-        """Refuse a fault that could not happen at this operation."""
-        for one in self.world.armed[operation]:
+        """Refuse a fault that could not happen at this operation; it does not strike either, for
+        what happens in the same breath knows nothing of it."""
+        armed = self.world.armed[operation]
+        for one in armed[:]:
             kinds = with_stops(surface.before if one.site.phase == "before" else surface.after)
             if operation.startswith(f"{CLIENT}."):
                 kinds = tuple(kind for kind in kinds if kind in OUTSIDE)
             if type(one.fault) not in kinds:
+                armed.remove(one)
                 legal = ", ".join(kind.__name__ for kind in kinds) or "none"
                 self.world.refuse(
                     IllegalFault(

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from chaosharness.adapters.aws.asking import Request
-from chaosharness.brokers.eventbridge.rows import ENTRY
 from chaosharness.faults import ErrorReply
-from chaosharness.handlers.port import strikes
+from chaosharness.handlers.port import Surface, strikes
 from chaosharness.kernel.scope import Scope
 
 FAILED: Final[Mapping[str, Any]] = {
@@ -24,12 +23,14 @@ FAILED: Final[Mapping[str, Any]] = {
 }
 
 
-def failing(name: str, about: str, request: Request, scope: Scope, entries: list[Any]) -> set[int]:
-    """Return which entries of a request fail for now; each is a site."""
+def failing(
+    name: str, about: str, request: Request, scope: Scope, entries: list[Any], surface: Surface
+) -> set[int]:
+    """Return which entries of a request fail for now; each is a site, with this surface."""
     world = scope.world
     operation = f"{scope.place}/{name}.entry of {request.method}{about and f' {about}'}"
     if operation not in world.surfaces:
-        world.meet(operation, ENTRY)
+        world.meet(operation, surface)
     found: set[int] = set()
     for index in range(len(entries)):
         attempt = world.reach(operation, scope.entity, scope.message)

@@ -22,6 +22,7 @@ from chaosharness.adapters.aws.answers import Said, refusal
 from chaosharness.adapters.aws.asking import Line, Request, not_known
 from chaosharness.adapters.aws.entries import failing
 from chaosharness.brokers.eventbridge.router import OpenEventBridge
+from chaosharness.brokers.eventbridge.rows import ENTRY
 from chaosharness.brokers.message import NO_HEADERS, Message, Text
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
@@ -102,7 +103,7 @@ class Events:
                 f"length less than or equal to {ENTRIES_MAX}"
             )
         about = self.about(asking.request)
-        failed = failing(self.name, about, asking.request, asking.scope, entries)
+        failed = failing(self.name, about, asking.request, asking.scope, entries, ENTRY)
         asked = [self._event(one) for one in entries]
         too_long = op.too_long(sum(map(op.size_of, asked)))
         if too_long is not None:

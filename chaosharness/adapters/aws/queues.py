@@ -23,17 +23,19 @@ from chaosharness.adapters.aws.asking import Line, Request
 from chaosharness.adapters.aws.entries import failing, with_failed, without
 from chaosharness.adapters.aws.received import Received
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
+from chaosharness.brokers.legality import At
 from chaosharness.brokers.message import Message, Text
 from chaosharness.brokers.sqs.desk import Desk, Held, Poller, poller_for
+from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.brokers.sqs.sqs import FIFO, OpenSQS
-from chaosharness.faults import Crash, ErrorReply, Pause
+from chaosharness.faults import ErrorReply
 from chaosharness.handlers.attribution import adopt
 from chaosharness.handlers.port import (
     Nap,
+    Surface,
     cut,
     refused,
     strikes,
-    surface,
     trouble,
     wait_of,
 )
@@ -51,7 +53,6 @@ from chaosharness.machines.sqs.settings import BATCH_MAX
 from chaosharness.machines.sqs.wire import ACTIONS, SqsWire, answer_of
 
 BATCHES: Final = ("SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
-RECEIVE: Final = surface(before=(ErrorReply,), also=(Crash, Pause))
 QUERY_CODES: Final = {
     "AWS.SimpleQueueService.NonExistentQueue": "QueueDoesNotExist",
     "QueueAlreadyExists": "QueueNameExists",
@@ -112,7 +113,9 @@ class Queues:
         acting.scope, acting.operation, acting.attempt = scope, operation, attempt
         given, failed = request.given, set[int]()
         if request.action in BATCHES and given["Entries"]:
-            failed = failing(self.name, self.about(request), request, scope, given["Entries"])
+            queue = self.about(request)
+            surface = self._surface(queue, "entry of a batch")
+            failed = failing(self.name, queue, request, scope, given["Entries"], surface)
             given = without(request, "Entries", failed) if failed else given
         answer: dict[str, Any] | Refusal = {}
         if not failed or given["Entries"]:
@@ -140,6 +143,9 @@ class Queues:
 
         return receive
 
+    def _surface(self, queue: str, at: At) -> Surface:
+        return SURFACES[self.desk.profiles.get(queue, "standard"), at]
+
     def _receive(self, scope: Scope, line: Line, request: Request, frame: Any) -> Script[Any]:
         desk = self.desk
         world = desk.world
@@ -148,7 +154,7 @@ class Queues:
         operation = f"{scope.place}/{desk.name}.receive_message {queue}"
         attempt = world.reach(operation, 0, "")
         if operation not in world.surfaces:
-            world.meet(operation, RECEIVE)
+            world.meet(operation, self._surface(queue, "receive"))
         for fault in strikes(scope, operation, "before", attempt):
             if isinstance(fault, ErrorReply):
                 yield line.latency_ms

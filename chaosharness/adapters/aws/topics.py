@@ -28,6 +28,7 @@ from chaosharness.adapters.aws.topic_checks import (
     text_for_queues,
 )
 from chaosharness.brokers.message import Message, Text
+from chaosharness.brokers.sns.rows import SURFACES
 from chaosharness.brokers.sns.sns import OpenSNS
 from chaosharness.brokers.sqs.sqs import FIFO
 from chaosharness.kernel.scope import Scope
@@ -284,7 +285,8 @@ class Topics:
             wrong = self.topics.machine.refused(self._asked(topic, entry, scope, operation))
             if wrong is not None:
                 return wrong
-        failed = failing(self.name, topic, request, scope, entries)
+        surface = SURFACES[self.topics.profile(topic), "entry of a batch"]
+        failed = failing(self.name, topic, request, scope, entries, surface)
         done: dict[str, Any] = {"Successful": [], "Failed": []}
         for index, entry in enumerate(entries):
             if index in failed:

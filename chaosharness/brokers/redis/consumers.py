@@ -210,7 +210,7 @@ class Consumer:
             clock_read(sys._getframe(1), SECONDS)  # who looks at idle times may wait for one
         stream, group = self._reader.place
         asked = op.PendingRange(stream, group, count, consumer, _ms(min_idle_s))
-        return self._operate("pending", self._pending, asked, "claim")
+        return self._operate("pending", self._pending, asked, "look")
 
     def delete_consumer(self, name: str) -> Any:
         """Delete a consumer (XGROUP DELCONSUMER); return how many entries were pending for it.
@@ -219,7 +219,7 @@ class Consumer:
         """
         stream, group = self._reader.place
         delete = op.DeleteConsumer(stream, group, text_of("name", name))
-        return self._operate("delete_consumer", self._delete_consumer, delete, "claim")
+        return self._operate("delete_consumer", self._delete_consumer, delete, "manage")
 
     def _held_by(self, delivery: Delivery) -> Held:
         held = getattr(delivery, "receipt", None)

@@ -17,8 +17,11 @@ LATE: Final = "this subscriber gets it later than the others"
 FAILS: Final = "an attempt fails, and is repeated"
 TWICE: Final = "the queue's answer is lost: it gets it twice"
 
+FROM_SQS: Final = ("publish", "entry of a batch")
+"""What is asked of SNS as it is of SQS."""
+
 ROWS: Final[tuple[Row, ...]] = (
-    *(attrs.evolve(row, product="SNS") for row in SQS_ROWS if row.at == "publish"),
+    *(attrs.evolve(row, product="SNS") for row in SQS_ROWS if row.at in FROM_SQS),
     *(Row("SNS", profile, "fan out", "before", Delay, RETRIES, LATE) for profile in BOTH),
     *(Row("SNS", profile, "fan out", "before", ErrorReply, RETRIES, FAILS) for profile in BOTH),
     Row("SNS", "standard", "fan out", "after", Duplicate, RETRIES, TWICE),
@@ -27,5 +30,5 @@ ROWS: Final[tuple[Row, ...]] = (
 SURFACES: Final[dict[tuple[str, At], Surface]] = {
     (profile, at): surface_of(ROWS, profile, at)
     for profile in BOTH
-    for at in ("publish", "fan out")
+    for at in (*FROM_SQS, "fan out")
 }

@@ -257,7 +257,7 @@ class OpenSNS(Relay):
         text = body.decode("utf-8", "surrogateescape")
         asked = op.Publish(topic, text, message, subject, dict(headers or {}), group, deduplication)
         draft = (message, asked, scope.message)
-        surface = SURFACES[self._profile(topic), "publish"]
+        surface = SURFACES[self.profile(topic), "publish"]
         return operate_for(scope, entity, operation, self._store, draft, self, surface)
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
@@ -303,7 +303,7 @@ class OpenSNS(Relay):
 
     def _set_out(self, attempt: op.Attempt) -> None:
         """Deliver after the way to the queue; in a group of a FIFO topic one after the other."""
-        if self._profile(attempt.topic) != "fifo":
+        if self.profile(attempt.topic) != "fifo":
             self.world.after(self.latency_ms, self._deliver, attempt)
             return
         lane = self._lane(attempt)
@@ -314,7 +314,7 @@ class OpenSNS(Relay):
         if lane[0] is attempt:
             self.world.after(self.latency_ms, self._deliver, attempt)
 
-    def _profile(self, topic: str) -> str:
+    def profile(self, topic: str) -> str:
         """Return what may strike at a topic: which promises it keeps."""
         return "fifo" if topic.endswith(FIFO) and self.definition.fifo else "standard"
 
@@ -325,13 +325,13 @@ class OpenSNS(Relay):
     def site(self, attempt: op.Attempt) -> tuple[str, Surface]:
         """Return the operation of an attempt, and what may strike there."""
         operation = f"{self.name}.{attempt.topic}/deliver to {attempt.subscription.queue}"
-        return operation, SURFACES[self._profile(attempt.topic), "fan out"]
+        return operation, SURFACES[self.profile(attempt.topic), "fan out"]
 
     def end(self, attempt: op.Attempt, how: op.Delivered | op.Failed) -> None:
         """Say how it went; in a group of a FIFO topic the next one follows what is done with."""
         self._over = attempt
         again = self.machine.apply(how, self.world.now)
-        if self._profile(attempt.topic) == "fifo" and not again:
+        if self.profile(attempt.topic) == "fifo" and not again:
             lane = self._lane(attempt)
             lane.popleft()
             if lane:

@@ -70,6 +70,9 @@ ROWS: Final[tuple[Row, ...]] = (
         "before",
         (ErrorReply, "it fails alone, and the call succeeds: `Failed` says so", ENTRY),
     ),
+    *_rows(BOTH, "receive", "before", (ErrorReply, "throttled, or a passing server error", HTTP)),
+    *_rows(BOTH, "receive", "before", *STALLS, searched=False),
+    *_rows(BOTH, "receive", "after", *STALLS, searched=False),
     *_rows(
         ("standard",),
         "deliver",
@@ -132,5 +135,14 @@ ROWS: Final[tuple[Row, ...]] = (
 SURFACES: Final[dict[tuple[str, At], Surface]] = {
     (profile, at): surface_of(ROWS, profile, at)
     for profile in BOTH
-    for at in ("publish", "deliver", "delete", "loop delete", "redrive", "change")
+    for at in (
+        "publish",
+        "entry of a batch",
+        "receive",
+        "deliver",
+        "delete",
+        "loop delete",
+        "redrive",
+        "change",
+    )
 }

@@ -12,6 +12,7 @@ from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.told import No
 from chaosharness.faults import ErrorReply, FailedCommit, Fault, LostReply, LostRequest
+from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 
 STATEMENTS: Final = ("read", "write")
@@ -42,13 +43,22 @@ def refusals_of(clean: Clean, nos: list[No]) -> dict[int, list[tuple[Refusal, ..
 def _ways(clean: Clean, no: No) -> Iterator[Refusal]:
     """Yield how what the code was told no about can be refused for good."""
     no = as_a_transaction(clean.history, no)
-    legal = clean.family.calm().surfaces.get(no.operation)
+    legal = _surface(clean, no.operation)
     if legal is None or no.operation.startswith(CLIENT):
         return
     for kind, before in WAYS:
         if kind in (legal.before if before else legal.after):
             for first in dict.fromkeys((no.attempt, 1)):
                 yield Refusal(no.operation, no.entity, first, kind)
+
+
+def _surface(clean: Clean, operation: str) -> Surface | None:
+    """Return what may strike at an operation: also at one that only a retry reaches, which asks for
+    the same as another that the calm run has."""
+    surfaces = clean.family.calm().surfaces
+    asked = operation.rpartition("/")[2]
+    alike = (surface for other, surface in surfaces.items() if other.rpartition("/")[2] == asked)
+    return surfaces.get(operation) or (next(alike, None) if asked != operation else None)
 
 
 def as_a_transaction(calm: History, no: No) -> No:

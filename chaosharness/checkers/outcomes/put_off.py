@@ -16,7 +16,7 @@ import attrs
 
 from chaosharness.checkers.masking import TIMES, TRIES, words_in
 from chaosharness.checkers.outcomes.outcome import Outcome, Place
-from chaosharness.checkers.outcomes.values import parse
+from chaosharness.checkers.outcomes.values import is_record, parse
 from chaosharness.checkers.reading import read
 from chaosharness.kernel.history import History
 
@@ -29,14 +29,17 @@ def put_off(history: History, usual: Outcome) -> frozenset[int]:
 
     Args:
         history: The run.
-        usual: What comes out without faults: a place that is used there is no place for retries.
+        usual: What comes out without faults: a place that is used there is no place for retries,
+            but for the one that a message was taken from.
     """
     passed_on = _passed_on(history)
     if not passed_on:
         return frozenset()
     places: set[Place] = {place for said in usual.said.values() for place, _ in said}
     return frozenset(
-        index for index, broker, topic in passed_on if ("topic", broker, topic) not in places
+        index
+        for index, broker, topic, back in passed_on
+        if back or ("topic", broker, topic) not in places
     )
 
 
@@ -61,8 +64,9 @@ def without(seen: Outcome, messages: frozenset[int]) -> Outcome:
 
 
 @lru_cache(maxsize=8)
-def _passed_on(history: History) -> tuple[tuple[int, str, str], ...]:
-    """Return what was passed on as it is, and handled where it went: event, broker, place."""
+def _passed_on(history: History) -> tuple[tuple[int, str, str, bool], ...]:
+    """Return what was passed on as it is, and handled where it went: event, broker, place, and
+    whether that is where it had been."""
     reading = read(history)
     handled: set[int] = set()
     for one in reading.handed.values():
@@ -75,8 +79,10 @@ def _passed_on(history: History) -> tuple[tuple[int, str, str], ...]:
         in_hand = reading.handed.get(reading.roots[index])
         if index not in handled or in_hand is None or sent.poison:
             continue
-        if _is_the_same(sent.value, in_hand.sent.value):
-            found.append((index, sent.broker, sent.topic))
+        source = in_hand.sent
+        if is_the_same(sent.value, source.value):
+            back = (source.broker, source.topic) == (sent.broker, sent.topic)
+            found.append((index, sent.broker, sent.topic, back))
     return tuple(found)
 
 
@@ -84,11 +90,15 @@ def _is_done(handed: Any) -> bool:
     return handed.handled >= 0 or (not handed.by_handler and handed.acked >= 0)
 
 
-def _is_the_same(value: Any, source: Any) -> bool:
-    """Say whether a payload is another one, but for how often and when it was tried."""
+def is_the_same(value: Any, source: Any) -> bool:
+    """Say whether a payload, or what is known of one, is another one, but for how often and when
+    it was tried."""
     if value == source:
         return True
-    now, before = parse(value), parse(source)
+    now, before = (
+        dict(one) if isinstance(one, tuple) and is_record(one) else parse(one)
+        for one in (value, source)
+    )
     if not isinstance(now, Mapping) or not isinstance(before, Mapping):
         return False
     return all(

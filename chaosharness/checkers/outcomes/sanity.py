@@ -6,13 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
+import attrs
+
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
+from chaosharness.checkers.outcomes.put_off import is_the_same
 from chaosharness.checkers.outcomes.told import No
 from chaosharness.checkers.outcomes.values import is_record, spelled
+from chaosharness.faults import LostReply, LostRequest
 
 OPTIONAL = "optional"
 """The kind of a question: may this effect be missing?"""
@@ -133,7 +137,11 @@ class _Refused:
 
     def wrong(self) -> list[Difference]:
         """Return what is wrong; the first that is. Else what is to be asked."""
-        return self._wrong() or [*self._stands_in_failed_workflow()]
+        return (
+            self._wrong()
+            or [*self._stands_in_failed_workflow()]
+            or [*self._stands_where_told_otherwise()]
+        )
 
     def _wrong(self) -> list[Difference]:
         twice = [*self._elsewhere(), *self.rows.twice()]
@@ -173,6 +181,30 @@ class _Refused:
                 yield Difference(
                     STANDS, self.item, place, ends[0], _spelled(entry), source=entry[0][1]
                 )
+
+    def _stands_where_told_otherwise(self) -> Iterator[Difference]:
+        """Yield money or goods that stand although a message says what is said where the same is
+        refused for good, and nothing stands: a question. Whoever hears it may see to it.
+
+        What is put aside as it is, for somebody to look at, says nothing.
+        """
+        item, calm = self.item, self.clean.calm
+        new = _said_newly(self.out, calm, item)
+        stands = [entry for entry in self.net & self.full if moves(entry)]
+        if not new or not stands or self.more or self.undone or self.out.dead.get(item):
+            return
+        if not any(
+            _said_newly(other, calm, item) == new
+            and not self.clean.ledgers.net(other, item)
+            and other.shared == self.gone.shared
+            for _, other in self._others()
+        ):
+            return
+        word = min(map(spelled_place, {place for place, _ in new}))
+        for entry in stands:
+            place = spelled_place(entry[0])
+            if (place, word) not in self.clean.options.may_end:
+                yield Difference(STANDS, item, place, word, _spelled(entry), source=entry[0][1])
 
     def _unsaid(self) -> Iterator[Difference]:
         """Yield a message that was refused and never sent, where all else goes on: a question.
@@ -291,9 +323,7 @@ class _Refused:
 
     def _given_up(self) -> list[Difference]:
         """Return what stands although the same words leave nothing at another refusal."""
-        for operation, entity, other in self.clean.refusals:
-            if entity != self.item or other is self.out:
-                continue
+        for operation, other in self._others():
             if self.clean.ledgers.net(other, self.item) or other.shared != self.gone.shared:
                 continue
             rows = self.rows.standing(other)
@@ -310,6 +340,20 @@ class _Refused:
             there = self._first(odd)
             return [self._half(odd, f"ends as {said}, and yet there is {there}{because}")]
         return []
+
+    def _others(self) -> Iterator[tuple[str, Outcome]]:
+        """Yield what comes out where the item is refused something else, or the same and it never
+        happens: what several places ask for by turns is refused at all of them."""
+        for operation, entity, other in self.clean.refusals:
+            if entity == self.item and other is not self.out:
+                yield operation, other
+        if len(self.refusals) > 1 and any(one.kind is LostReply for one in self.refusals):
+            never = tuple(
+                attrs.evolve(one, kind=LostRequest) if one.kind is LostReply else one
+                for one in self.refusals
+            )
+            if (other_end := self.clean.refused(never)) is not None:
+                yield self.refusals[0].operation, other_end
 
     def _is_alike(self, other: Outcome, rows: Counter[Entry]) -> bool:
         """Say whether another refusal has the same words, beside those of rows that stand."""
@@ -328,6 +372,13 @@ class _Refused:
         places = sorted({spelled_place(place) for place, _ in entries})
         source = next(iter(entries))[0][1]
         return Difference("half done", self.item, ",".join(places), what, source=source)
+
+
+def _said_newly(out: Outcome, calm: Outcome, item: int) -> frozenset[Entry]:
+    """Return what is said of an item only here, but for what the item itself says elsewhere."""
+    usual = [what for _, what in calm.says(item)]
+    new = out.says(item) - calm.says(item)
+    return frozenset(one for one in new if not any(is_the_same(one[1], what) for what in usual))
 
 
 def _is_said_by(place: Place, operation: str) -> bool:

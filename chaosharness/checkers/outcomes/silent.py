@@ -42,6 +42,13 @@ def given_up(history: History, calm: History) -> frozenset[int]:
     return frozenset(found)
 
 
+def unanswered(history: History) -> frozenset[int]:
+    """Return the calls to which nobody has said yes."""
+    raw = history.raw
+    yes = {call for call, at in _answered(history).items() if raw[at][7].get("outcome") == "ok"}
+    return frozenset({*history.places_of("call")} - yes)
+
+
 def _answered(history: History) -> dict[int, int]:
     """Return the calls that were answered, each with the event of its answer."""
     raw = history.raw

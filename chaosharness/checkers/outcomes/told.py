@@ -14,7 +14,7 @@ from chaosharness.checkers.outcomes.early import came_too_early
 from chaosharness.checkers.outcomes.escapes import Escapes
 from chaosharness.checkers.outcomes.outcome import Outcome
 from chaosharness.checkers.outcomes.plan import Plan, Refusal
-from chaosharness.checkers.outcomes.silent import given_up
+from chaosharness.checkers.outcomes.silent import given_up, unanswered
 from chaosharness.checkers.reading import Handed, read
 from chaosharness.faults import (
     Crash,
@@ -348,23 +348,31 @@ def is_noted_by_its_sender(history: History, sent: int) -> bool:
     )
 
 
-def dropped(clean: Clean, history: History, item: int, nos: Iterable[No]) -> bool:
+def dropped(
+    clean: Clean, history: History, item: int, nos: Iterable[No], put_off: frozenset[int]
+) -> bool:
     """Say whether what is new of an item was taken, and led to nothing, though it may lead on.
 
     A message for later, for instance, in a topic that is empty without faults: whoever takes
-    it does something where only what came before is refused for good.
+    it does something where only what came before is refused for good. To put it off once more
+    is nothing that lasts; and who is given again what it put off does usually what it did not.
     """
     usual = {one.sent.topic for one in read(clean.history).handed.values()}
-    fruitful = _fruitful(history)
-    idle = {
-        (one.group, one.sent.topic)
-        for at, one in read(history).handed.items()
-        if one.sent.entity == item and one.sent.topic not in usual and at not in fruitful
-    } - {
-        (one.group, one.sent.topic)
-        for at, one in read(history).handed.items()
-        if one.sent.entity == item and (at in fruitful or one.acked < 0)
-    }
+    in_vain = unanswered(history)
+    fruitful, lasting = (_fruitful(history, but=one) for one in (in_vain, in_vain | put_off))
+    mine = [(at, one) for at, one in read(history).handed.items() if one.sent.entity == item]
+    done = {(one.group, one.sent.topic) for at, one in mine if at in lasting or one.acked < 0}
+    taken = [one for at, one in mine if at not in fruitful]
+    idle = {(one.group, one.sent.topic) for one in taken if one.sent.topic not in usual} - done
+    again = {
+        (one.group, one.sent.topic) for one in taken if _stands_for(history, one, put_off)
+    } - done
+    if again and any(
+        (one.group, one.sent.topic) in again and one.sent.entity == item
+        for at, one in read(clean.history).handed.items()
+        if at in _fruitful(clean.history)
+    ):
+        return True
     if not idle:
         return False
     surfaces = clean.family.calm().surfaces
@@ -382,13 +390,26 @@ def dropped(clean: Clean, history: History, item: int, nos: Iterable[No]) -> boo
     return False
 
 
-def _fruitful(history: History) -> set[int]:
-    """Return the deliveries that changed something: not if that was rolled back, and no more."""
+def _stands_for(history: History, handed: Handed, messages: frozenset[int]) -> bool:
+    """Say whether a delivery is of one of these messages, or of what a queue made of one."""
+    index = handed.sent.index
+    while index >= 0 and index not in messages:
+        index = int(history.raw[index][7].get("instead_of", -1))
+    return index >= 0
+
+
+def _fruitful(history: History, but: frozenset[int] = frozenset()) -> set[int]:
+    """Return the deliveries that changed something: not if that was rolled back, and no more.
+
+    Args:
+        history: The run.
+        but: Events that change nothing.
+    """
     reading = read(history)
     found, undone = set(), _rolled_back(history)
     for at, (_, kind, _, _, _, _, _, data) in enumerate(history.raw):
         root = reading.roots[at]
-        if kind == "write" and root in undone:
+        if at in but or (kind == "write" and root in undone):
             continue
         if root in reading.handed and (kind in WORK or (kind in STORED and _changed(data or {}))):
             found.add(root)

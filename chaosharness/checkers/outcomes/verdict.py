@@ -321,7 +321,7 @@ class Verdict:
         if are_gone(self.history, {self.whole.said[item][one] for one in new}):
             return True
         nos = [as_a_transaction(self.clean.history, no) for no in self.nos]
-        return dropped(self.clean, self.history, item, nos)
+        return dropped(self.clean, self.history, item, nos, self.put_off)
 
     def _is_out(self, item: int) -> bool:
         """Say whether an item may have ended as if it had never come.
