@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import Any, Final, Literal, TypeGuard
 
 from chaosharness.errors import ChaosharnessError, RefusedValue
-from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, Entry
+from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, TICKET, WAITER, Agenda, Entry
 from chaosharness.kernel.arms import Arms
 from chaosharness.kernel.budget import (
     FOR_EVER,
@@ -66,6 +66,8 @@ class World:
         "_deliveries_max",
         "_events_to",
         "_hops_max",
+        "_resting",
+        "_within",
         "agenda",
         "answers",
         "armed",
@@ -137,6 +139,8 @@ class World:
         promise."""
         self.promised_ms = 0
         self.effects = self.stirred = self.shifted = 0
+        self._resting = -1
+        self._within: dict[int, int] = {}
         self.ending: Ending | None = None
         self.entities: dict[Hashable, int] = {}
         self.in_flight: dict[Located, str] = {}
@@ -195,6 +199,16 @@ class World:
         """Do `action(argument)` when `delay_ms` have passed."""
         assert delay_ms >= 0
         return self.agenda.add(self.now + delay_ms, action, argument)
+
+    def go_on(self, action: Callable[[Any], None]) -> None:
+        """Have the process at work do `action(None)` at this instant, elsewhere on the stack.
+
+        In a round of a loop at rest it is a part of that round, and stirs no other loop, unless
+        anything else has gone on by then: that may have left it more to do.
+        """
+        entry = self.agenda.add(self.now, action)
+        if self._resting == self.effects:
+            self._within[entry[TICKET]] = self.effects + self.stirred
 
     def timer(
         self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: Any = None
@@ -509,12 +523,13 @@ class World:
     def _run_phase(self, turn: int) -> bool:
         """Run until quiet (True), or until the deadline, the end, or another's turn (False)."""
         entries = self.agenda.entries
+        within = self._within
         raw = self.raw
         budget = self.budget
         until_ms = budget.chaos_ms if self.chaos else self.calm_since + budget.calm_ms
         advance = self.on_advance
         while entries:
-            due, _, action, argument, waiter = entry = heappop(entries)
+            due, ticket, action, argument, waiter = entry = heappop(entries)
             if action is None:
                 continue
             if due > self.now:
@@ -544,7 +559,13 @@ class World:
                 if advance is not None:
                     advance(due)
             entry[ACTION] = None  # from now on cancelling it is a no-op
-            if waiter is None or getattr(waiter, "rest_at", -1) != self.effects:
+            effects = self.effects
+            if waiter is None:
+                rests = within.pop(ticket, -1) == effects + self.stirred
+            else:
+                rests = getattr(waiter, "rest_at", -1) == effects
+            self._resting = effects if rests else -1
+            if not rests:
                 self.stirred += 1
                 if waiter is False:
                     self.shifted = self.stirred  # time has changed something, for whoever looks
