@@ -22,6 +22,7 @@ from chaosharness.kernel.budget import (
     never_quiet,
     too_many_events,
 )
+from chaosharness.kernel.deadline import LOOK_EVERY, OutOfTime, deadline
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
 from chaosharness.kernel.leap import leap, pass_over
@@ -63,6 +64,7 @@ class World:
     __slots__ = (
         "_at_calm",
         "_calm_asked",
+        "_deadline",
         "_deliveries_max",
         "_events_to",
         "_hops_max",
@@ -125,7 +127,8 @@ class World:
         self.armed = self.arms.by_operation
         self._at_calm: list[Callable[[], None]] = []
         self._calm_asked = False
-        self._events_to = budget.events_max  # below 0 where the loop has to look up
+        self._deadline = deadline()
+        self._events_to = self._look_at(0)  # below 0 where the loop has to look up
         self._deliveries_max = budget.deliveries_max
         self._hops_max = budget.hops_max
         self.chaos = True
@@ -585,13 +588,21 @@ class World:
         """Say whether the loop ends here: the run is called off, calm is asked for, or too much."""
         if self.ending is not None:
             return True
-        events_max = self._events_to = self.budget.events_max
+        self._events_to = self._look_at(len(self.raw))
         if self._calm_asked and self.chaos:
             return True
-        if len(self.raw) > events_max:
+        if self._deadline is not None and self._deadline():
+            self.refuse(OutOfTime())
+            return True
+        if len(self.raw) > self.budget.events_max:
             self.end("budget", too_many_events(self.budget, self.raw))
             return True
         return False
+
+    def _look_at(self, events: int) -> int:
+        """Return the events after which the loop has to look up next."""
+        events_max = self.budget.events_max
+        return events_max if self._deadline is None else min(events + LOOK_EVERY, events_max)
 
     def _more_calm(self, until_ms: int) -> int:
         """Return how much longer the calm may last for the sake of a change just before its end.
