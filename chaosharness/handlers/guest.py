@@ -53,7 +53,7 @@ class Guest:
         """Have the agenda run it, at the present time."""
         if not self.running and not self.asked and not self.dead:
             self.asked = True
-            self.world.after(0, self.pump)
+            self.world.go_on(self.pump)
 
     def pump(self, _: Any = None) -> None:
         """Run what is ready. Called by the agenda only."""
@@ -140,4 +140,4 @@ def beside(parent: Scope, function: Callable[[], Any], done: Done) -> None:
             return function()
 
     world = parent.world
-    world.after(0, lambda _: SERVED.start(scope, served, None, None, join))
+    world.go_on(lambda _: SERVED.start(scope, served, None, None, join))

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import Any, Final, Literal, TypeGuard
 
 from chaosharness.errors import ChaosharnessError, RefusedValue
-from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, Entry
+from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, TICKET, WAITER, Agenda, Entry
 from chaosharness.kernel.arms import Arms
 from chaosharness.kernel.budget import (
     FOR_EVER,
@@ -22,6 +22,7 @@ from chaosharness.kernel.budget import (
     never_quiet,
     too_many_events,
 )
+from chaosharness.kernel.deadline import LOOK_EVERY, OutOfTime, deadline
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
 from chaosharness.kernel.leap import leap, pass_over
@@ -63,8 +64,11 @@ class World:
     __slots__ = (
         "_at_calm",
         "_calm_asked",
+        "_deadline",
         "_deliveries_max",
         "_events_to",
+        "_resting",
+        "_within",
         "agenda",
         "answers",
         "armed",
@@ -123,7 +127,8 @@ class World:
         self.armed = self.arms.by_operation
         self._at_calm: list[Callable[[], None]] = []
         self._calm_asked = False
-        self._events_to = budget.events_max  # below 0 where the loop has to look up
+        self._deadline = deadline()
+        self._events_to = self._look_at(0)  # below 0 where the loop has to look up
         self._deliveries_max = budget.deliveries_max
         self.hops_max = budget.hops_max
         self.chaos = True
@@ -137,6 +142,8 @@ class World:
         promise."""
         self.promised_ms = 0
         self.effects = self.stirred = self.shifted = 0
+        self._resting = -1
+        self._within: dict[int, int] = {}
         self.ending: Ending | None = None
         self.entities: dict[Hashable, int] = {}
         self.in_flight: dict[Located, str] = {}
@@ -195,6 +202,16 @@ class World:
         """Do `action(argument)` when `delay_ms` have passed."""
         assert delay_ms >= 0
         return self.agenda.add(self.now + delay_ms, action, argument)
+
+    def go_on(self, action: Callable[[Any], None]) -> None:
+        """Have the process at work do `action(None)` at this instant, elsewhere on the stack.
+
+        In a round of a loop at rest it is a part of that round, and stirs no other loop, unless
+        anything else has gone on by then: that may have left it more to do.
+        """
+        entry = self.agenda.add(self.now, action)
+        if self._resting == self.effects:
+            self._within[entry[TICKET]] = self.effects + self.stirred
 
     def timer(
         self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: Any = None
@@ -509,12 +526,13 @@ class World:
     def _run_phase(self, turn: int) -> bool:
         """Run until quiet (True), or until the deadline, the end, or another's turn (False)."""
         entries = self.agenda.entries
+        within = self._within
         raw = self.raw
         budget = self.budget
         until_ms = budget.chaos_ms if self.chaos else self.calm_since + budget.calm_ms
         advance = self.on_advance
         while entries:
-            due, _, action, argument, waiter = entry = heappop(entries)
+            due, ticket, action, argument, waiter = entry = heappop(entries)
             if action is None:
                 continue
             if due > self.now:
@@ -544,7 +562,13 @@ class World:
                 if advance is not None:
                     advance(due)
             entry[ACTION] = None  # from now on cancelling it is a no-op
-            if waiter is None or getattr(waiter, "rest_at", -1) != self.effects:
+            effects = self.effects
+            if waiter is None:
+                rests = within.pop(ticket, -1) == effects + self.stirred
+            else:
+                rests = getattr(waiter, "rest_at", -1) == effects
+            self._resting = effects if rests else -1
+            if not rests:
                 self.stirred += 1
                 if waiter is False:
                     self.shifted = self.stirred  # time has changed something, for whoever looks
@@ -564,13 +588,21 @@ class World:
         """Say whether the loop ends here: the run is called off, calm is asked for, or too much."""
         if self.ending is not None:
             return True
-        events_max = self._events_to = self.budget.events_max
+        self._events_to = self._look_at(len(self.raw))
         if self._calm_asked and self.chaos:
             return True
-        if len(self.raw) > events_max:
+        if self._deadline is not None and self._deadline():
+            self.refuse(OutOfTime())
+            return True
+        if len(self.raw) > self.budget.events_max:
             self.end("budget", too_many_events(self.budget, self.raw))
             return True
         return False
+
+    def _look_at(self, events: int) -> int:
+        """Return the events after which the loop has to look up next."""
+        events_max = self.budget.events_max
+        return events_max if self._deadline is None else min(events + LOOK_EVERY, events_max)
 
     def _more_calm(self, until_ms: int) -> int:
         """Return how much longer the calm may last for the sake of a change just before its end.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter
@@ -19,6 +20,7 @@ from chaosharness.checkers.property import Property
 from chaosharness.counterexample import Counterexample, items_for
 from chaosharness.errors import ChaosharnessError, Nondeterminism
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.kernel.deadline import OutOfTime, called_off_when
 from chaosharness.kernel.history import History
 from chaosharness.kernel.rest import RanOn
 from chaosharness.schedule import Schedule
@@ -39,6 +41,12 @@ from chaosharness.system.given import wired_at
 from chaosharness.system.twice import Watch
 
 TROUBLES_MAX: Final = 20
+
+
+def elapsed_s() -> float:
+    """Return real time, within a run too; 0 on Windows, where no run is called off."""
+    return os.times().elapsed
+
 
 HELPED_FROM: Final = 4
 """Batches of fewer runs are made here: often the first finding comes before a process is up."""
@@ -85,7 +93,7 @@ class Exploration:
         hands: Starts who makes runs in other processes, once the calm run is known.
         examiner: Makes runs in this process, and judges them.
         news: Ends the search when it has shown nothing new for long enough; None goes on.
-        seconds_max: Real time after which the search ends.
+        seconds_max: Real time after which the search ends, in the midst of a run if need be.
         ended: Why it did.
         beyond: What breaks only under more faults than were asked for, one sentence each.
         runs: Executions so far.
@@ -151,7 +159,7 @@ class Exploration:
         for size in batch_sizes():
             left = self._left_to_spend()
             batch = proposed(self.planner, min(size, left))
-            for seen in self._results(batch):
+            for seen in self._until_time(self._results(batch)):
                 self._saw(seen)
                 if on_progress is not None:
                     broken = tuple(dict.fromkeys(one.property for one in self.found))
@@ -172,10 +180,34 @@ class Exploration:
         Here each run is made when it is asked for.
         """
         if self.hands is None or len(batch) < HELPED_FROM or self.examiner.calm is None:
-            return map(self.examiner.see, batch)
+            return map(self._see, batch)
         if self._helping is None:
             self._helping = self.hands(self.examiner)
-        return self._helping.results(batch)
+        return self._helping.results(batch, self._deadline)
+
+    @property
+    def _deadline(self) -> float | None:
+        """When the time is over, by `perf_counter`; None: never. The calm run is always made."""
+        if self.seconds_max is None or self.examiner.calm is None:
+            return None
+        return self._begun_at + self.seconds_max
+
+    def _see(self, schedule: Schedule) -> Seen:
+        deadline = self._deadline
+        if deadline is None:
+            return self.examiner.see(schedule)
+        at_s = elapsed_s() + deadline - perf_counter()  # which stands still within a run
+        with called_off_when(lambda: elapsed_s() >= at_s):
+            run = self.system.run(self.items, schedule)
+        return self.examiner.look(run)
+
+    def _until_time(self, results: Iterator[Seen]) -> Iterator[Seen]:
+        """Yield what runs show, up to the one that is called off since the time is over."""
+        try:
+            yield from results
+        except OutOfTime:
+            self.ended = "time"
+            self.leave()  # whoever makes a long run is not waited for
 
     def _saw(self, seen: Seen) -> None:
         """Take in one run that looked for a violation."""

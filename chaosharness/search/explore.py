@@ -87,7 +87,8 @@ def explore(
         thorough: Go on for the whole budget. By default `portfolio` ends when it has seen
             nothing new for long enough: no other cause, once it has found one; nothing that
             did not happen before, where it has not and cannot finish its level within the budget.
-        seconds_max: Stop after so much real time. What is found then depends on the machine.
+        seconds_max: Stop after so much real time: a run that is on then is called off, and not
+            judged. What is found then depends on the machine.
         regressions: Counterexamples that are run first, if they are of this system.
         target: Where the system is found, as `module:attribute`; for the report. By default a
             global of some module.

@@ -1,8 +1,22 @@
 """Several orders in turns: deterministic, with exact levels, and nothing is lost by it."""
 
+import sqlite3
+import time
+from contextlib import suppress
+
 import pytest
 
-from chaosharness import Crash, ErrorReply, Schedule, check, explore
+from chaosharness import (
+    Crash,
+    ErrorReply,
+    Kafka,
+    Schedule,
+    SQLite,
+    StoreOutage,
+    System,
+    check,
+    explore,
+)
 from chaosharness.search.marks import Marks, Sight
 from chaosharness.search.news import News
 from chaosharness.search.odds import CAP, DOES, FLOOR, Odds, does, learned, likely_first, row_of
@@ -203,3 +217,42 @@ def test_a_bug_of_three_faults_is_found_small():
     campaign = explore(three(), properties=[never_charged_twice], faults_max=3)
     (found,) = campaign.counterexamples
     assert len(found.schedule) == 3
+
+
+def endless():
+    """A handler that tries again each millisecond while its store is away: a run of many events."""
+    system = System("endless")
+    bus = system.add(Kafka("bus", topics={"orders": 1}))
+    db = system.add(SQLite("db", schema="CREATE TABLE done (id TEXT PRIMARY KEY)"))
+
+    @system.service("worker")
+    def worker(env):
+        connection = env.connect(db)
+
+        def on_order(order):
+            while True:
+                with suppress(sqlite3.OperationalError), connection:
+                    connection.execute("INSERT OR REPLACE INTO done VALUES ('x')")
+                    return
+                time.sleep(0.001)
+
+        env.consume(bus, "orders", on_order)
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+def searched_for(seconds_max, *, workers=1):
+    return explore(
+        endless(), kinds=[StoreOutage], faults_max=1, seconds_max=seconds_max, workers=workers
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_is_on_when_the_time_is_over_is_called_off(workers):
+    campaign = searched_for(0.3, workers=workers)
+    assert (campaign.result, campaign.ended) == ("unknown", "time")
+    assert campaign.coverage.levels[0].complete  # the calm run was made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from functools import partial
 
 import pytest
 import trio
@@ -227,6 +228,85 @@ def test_tasks_that_poll_are_quiet_and_nothing_comes_late(runtime, tasks):
     assert run.ending.verdict == "quiet"
     (handled,) = [event.at_ms for event in run.history.of("note") if "handled" in str(event.data)]
     assert handled == 200_001
+
+
+def in_threads(loops, *, slow_s=200.0):
+    """A handler that takes its time, and loops beside it that ask the database in threads."""
+    system = System("in threads")
+    bus = system.add(Kafka("bus", topics={"orders": 1, "paid": 1}))
+    db = system.add(SQLite("db", schema="CREATE TABLE outbox (id TEXT PRIMARY KEY)"))
+    flag = {"set": False}
+
+    @system.service("pay", runtime="asyncio")
+    def pay(env):
+        connection = env.connect(db)
+
+        async def on_order(order):
+            await asyncio.sleep(slow_s)
+            flag["set"] = True
+
+        env.consume(bus, "orders", on_order)
+        env.main(partial(loops[0], env, connection, flag))
+
+    for number, loop in enumerate(loops[1:]):
+
+        @system.service(f"other-{number}", runtime="asyncio")
+        def other(env, loop=loop):
+            connection = env.connect(db)
+            env.main(partial(loop, env, connection, flag))
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+def asks(connection):
+    return connection.execute("SELECT id FROM outbox").fetchall()
+
+
+async def polls_in_a_thread(env, connection, flag):
+    while True:
+        await asyncio.to_thread(asks, connection)
+        await asyncio.sleep(1)
+
+
+async def counts_in_a_thread(env, connection, flag):
+    for _ in range(90):
+        await asyncio.to_thread(asks, connection)
+        await asyncio.sleep(1)
+    env.note("ninety")
+
+
+async def watches_in_a_thread(env, connection, flag):
+    told = False
+    while True:
+        await asyncio.to_thread(asks, connection)
+        if flag["set"] and not told:
+            told = True
+            env.note("seen")
+        await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("many", [1, 2, 3])
+def test_a_round_that_goes_through_threads_is_one_round(many):
+    run = in_threads([polls_in_a_thread] * many).run()
+    assert run.ending.verdict == "quiet"
+    assert len(reads(run)) < 20 * many
+
+
+def test_one_beside_them_that_counts_its_rounds_is_not_skipped():
+    run = in_threads([polls_in_a_thread, counts_in_a_thread]).run()
+    (noted,) = [event.at_ms for event in run.history.of("note")]
+    assert noted == 90_000
+
+
+def test_what_a_handler_leaves_in_memory_is_seen_by_rounds_through_threads():
+    run = in_threads([watches_in_a_thread, polls_in_a_thread]).run()
+    (noted,) = [event.at_ms for event in run.history.of("note")]
+    assert 200_000 <= noted <= 201_050
+    assert len(reads(run)) < 40
 
 
 def test_the_search_finds_what_a_relay_loses():

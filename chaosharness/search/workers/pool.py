@@ -94,10 +94,17 @@ class Pool:
 
     # ---- doing units
 
-    def results(self, schedules: Sequence[Schedule]) -> Iterator[Seen]:
+    def results(
+        self, schedules: Sequence[Schedule], until_s: float | None = None
+    ) -> Iterator[Seen]:
         """Have the schedules run, and yield what each showed, in their order.
 
+        Args:
+            schedules: They.
+            until_s: For how long an answer is waited for, by `perf_counter`; None: for any time.
+
         Raises:
+            OutOfTime: There was none by then.
             ChaosharnessError: A schedule ends each process that runs it, or does so only there.
         """
         self._batch += 1
@@ -106,7 +113,7 @@ class Pool:
         for at, seat in enumerate(self.seats):
             seat.ask(self._batch, units[at::count])
         for place, schedule in enumerate(schedules):
-            answer = self.seats[place % count].answer()
+            answer = self.seats[place % count].answer(until_s)
             yield seen_of(answer, schedule, self.examiner, self.wire)
 
     # ---- ending

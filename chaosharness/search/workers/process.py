@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
+from time import perf_counter
 from typing import Final
 
 import attrs
 import msgspec
 
 from chaosharness.errors import ChaosharnessError
+from chaosharness.kernel.deadline import OutOfTime
 from chaosharness.schedule import Schedule
 from chaosharness.search.workers.channel import Channel, Closed, Late
 from chaosharness.search.workers.messages import Answer, Farewell, Faults, Units
@@ -161,20 +164,27 @@ class Seat:
         self._batch, self._left = batch, units
         self.worker.ask(batch, units)
 
-    def answer(self) -> Answer:
+    def answer(self, until_s: float | None = None) -> Answer:
         """Return the answer to the next unit, of whichever process gives it at last.
 
+        Args:
+            until_s: For how long it is waited for, by `perf_counter`; None: for any time.
+
         Raises:
+            OutOfTime: There was none by then.
             ChaosharnessError: The unit ends each process that does it.
         """
         place, faults = self._left[0]
         how = ""
         for _ in range(TRIES):
+            left_s = inf if until_s is None else max(until_s - perf_counter(), 0.0)
             try:
-                found = self.worker.answer(self._batch, place, self.patience_s)
+                found = self.worker.answer(self._batch, place, min(self.patience_s, left_s))
             except Closed:
                 how = self._replace()
             except Late:
+                if left_s < self.patience_s:
+                    raise OutOfTime from None
                 self._replace()
                 how = f"gave no answer within {self.patience_s:g} s"
             else:
