@@ -101,7 +101,7 @@ def during_an_outage(lasting, **options):
 def test_one_that_has_to_wait_twice_was_put_off_twice():
     run, waited = during_an_outage(8_000)
     assert len(waited) == 2
-    assert [index for index, _, _ in _passed_on(run.history)] == waited
+    assert [index for index, *_ in _passed_on(run.history)] == waited
 
 
 def test_one_that_has_to_wait_for_as_long_as_an_outage_lasts_goes_round_and_comes_to_rest():
