@@ -2,7 +2,7 @@
 
 The surface of temporalio that is touched is in this file and in `protos.py`.
 
-*Source*: temporalio 1.35.0, `temporalio/worker/_workflow_instance.py`.
+*Source*: temporalio 1.35.0, `temporalio/worker/_workflow_instance.py`; checked from 1.24 on.
 """
 
 import asyncio
