@@ -95,4 +95,6 @@ def sentence(tried: Tried, declared: Tried) -> str:
         return f"is not known to hold on {on}"
     if tried.campaign.result == "holds":
         return f"holds on {on}"
+    if declared.campaign.result == "violated":
+        return f"fails on {on}, and with {than} too"
     return f"fails on {on}, and is not known to hold on {than}"

@@ -13,6 +13,7 @@ from chaosharness import (
     SQS,
     Duplicate,
     FailedCommit,
+    Gateway,
     Kafka,
     LostReply,
     LostRequest,
@@ -240,6 +241,23 @@ def test_a_board_that_takes_the_last_word_needs_fifo_and_one_with_numbers_does_n
     assert [type(one) for one in found.schedule] == [FailedCommit]
     right, weak = guarantees(board())
     assert needed(weak, right) == "not needed"
+
+
+def test_what_fails_with_it_too_is_said_so():
+    """A handler that charges without a key: no order and no recognition of repeats helps there."""
+    system = System("till")
+    bus = system.add(SQS("bus", {"orders.fifo": SQSQueue(by_content=True)}))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("till")
+    def till(env):
+        client = env.client(bank)
+        env.consume(bus, "orders.fifo", lambda order: client.charge("o1", 500))
+
+    system.entry(examples=["o1"])(lambda env, o: env.publisher(bus)("orders.fifo", o, key=o))
+    declared, weak = guarantees(system)
+    assert needed(weak, declared) == "unknown"
+    assert sentence(weak, declared) == "fails on SQS standard, and with FIFO too"
 
 
 def test_what_was_not_searched_to_its_end_is_not_known():
