@@ -101,7 +101,8 @@ def during_an_outage(lasting, **options):
 def test_one_that_has_to_wait_twice_was_put_off_twice():
     run, waited = during_an_outage(8_000)
     assert len(waited) == 2
-    assert [index for index, *_ in _passed_on(run.history)] == waited
+    passed_on = {index for index, *_ in _passed_on(run.history)}
+    assert passed_on.issuperset(waited)  # and what the queue gave back in their place
 
 
 def test_one_that_has_to_wait_for_as_long_as_an_outage_lasts_goes_round_and_comes_to_rest():
