@@ -20,13 +20,13 @@ REFUSED_AS: Final = "KeyReused: "
 def keys_reused(history: History) -> Iterator[Difference]:
     """Yield the requests that a gateway refused, since their keys were those of others."""
     told: set[tuple[str, int]] = set()
-    for event in history.of("reply"):
-        error = str(event.data.get("error", ""))
-        place = event.operation.rpartition("/")[2]
-        if error.startswith(REFUSED_AS) and (place, event.entity) not in told:
-            told.add((place, event.entity))
-            what = error.removeprefix(REFUSED_AS)
-            source = place.partition(".")[0]
-            yield Difference(
-                KEY_REUSED, event.entity, place, what, events=(event.index,), source=source
-            )
+    for index in history.places_of("reply"):
+        _, _, _, operation, item, _, _, data = history.raw[index]
+        error = data.get("error")
+        if not error or not str(error).startswith(REFUSED_AS):
+            continue
+        place = operation.rpartition("/")[2]
+        if (place, item) not in told:
+            told.add((place, item))
+            what, source = str(error).removeprefix(REFUSED_AS), place.partition(".")[0]
+            yield Difference(KEY_REUSED, item, place, what, events=(index,), source=source)

@@ -138,6 +138,11 @@ class Verdict:
         return bool(self.seen.words(item) - self.clean.calm.words(item))
 
     @cached_property
+    def arrived(self) -> tuple[int, ...]:
+        """The items as their requests got through, where one of them was late."""
+        return arrived(self.history, self.faults, self.clean.everyone)
+
+    @cached_property
     def overwritten(self) -> frozenset[int]:
         """The items of which something was written over by what came before."""
         return frozenset(filter(self._is_overwritten, self.clean.everyone))
@@ -167,6 +172,8 @@ class Verdict:
             self.overwritten,
             stale(self.history),
             self.put_off,
+            self.arrived,
+            any(keys_reused(self.history)),
         )
 
     # ---- the verdict
@@ -551,11 +558,13 @@ class Verdict:
         Two requests of a client may overtake each other at the door, where nobody has promised to
         keep their order yet.
         """
-        order = arrived(self.history, self.faults, self.clean.everyone)
-        if not order:
-            return None
-        self.by_history = True
-        if order == tuple(self.clean.everyone) or order in self.clean.orders or self.free:
+        order = self.arrived
+        if (
+            not order
+            or order == tuple(self.clean.everyone)
+            or order in self.clean.orders
+            or self.free
+        ):
             return None
         if self._is_old(order) or not self._fits(self.clean.without((), order)):
             return None
