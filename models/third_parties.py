@@ -86,11 +86,14 @@ def money_is_kept_for_parcels() -> Property:
 
 
 def _kept(books: Books) -> dict[str, int]:
-    """What the bank has of each order: by whose work it was, since a key may be anything."""
+    """What the bank has of each order: that of the key, or that whose work it was, since a key may
+    be anything. Nobody's work is that of a loop, which tries again what is due."""
     found: dict[str, int] = {}
+    orders = [item.id for item in books.items]
     for event in books.history.of("effect"):
         sign = {"charge": 1, "refund": -1}.get(str(event.data.get("method")), 0)
         if event.actor == "bank" and sign:
-            order = books.items[event.entity - 1].id
+            key = str(event.data.get("key"))
+            order = orders[event.entity - 1] if event.entity and key not in orders else key
             found[order] = found.get(order, 0) + sign * int(event.data["cents"])
     return found

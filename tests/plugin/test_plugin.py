@@ -97,7 +97,7 @@ def test_a_stored_counterexample_is_replayed_alone(suite):
     again.stdout.fnmatch_lines(["*shop-never-charged-twice.json: failing: *"])
     assert "Traceback" not in again.stdout.str()
     printing = SHOP.replace(
-        "    def place(env, order):", "    def place(env, order):\n            print('here')"
+        "    def place(env, order):", "    def place(env, order):\n        print('here')"
     )
     (suite.path / "plugin_shop.py").write_text(printing)
     assert run(suite, "--chaos-replay", file).outlines.count("here") == 1
