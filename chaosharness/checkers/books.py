@@ -255,8 +255,8 @@ def _about(history: History, key: Any) -> Iterator[int]:
 
     Where no entry names it, as each has a key of its own, those of the item in which it stands.
     """
-    effects_ = [*history.of("effect")] if key is not None else []
-    named = [event for event in effects_ if key in event.data.values()]
+    entries = [*history.of("effect")] if key is not None else []
+    named = [event for event in entries if key in event.data.values()]
     if not named and isinstance(key, str) and (item := item_of(key, names_of_items(history))):
-        named = [event for event in effects_ if event.entity == item]
+        named = [event for event in entries if event.entity == item]
     yield from sorted(event.index for event in (*named, *history.of("state")))

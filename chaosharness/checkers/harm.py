@@ -12,6 +12,7 @@ KINDS: Final = (
     "half done",
     "effect left",
     "effect lost",
+    "key reused",
     "effect new",
     "forgotten",
     "torn apart",

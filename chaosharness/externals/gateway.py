@@ -72,8 +72,9 @@ class Gateway:
 
     Args:
         name: What reports call it.
-        idempotency_keys: True: a repeated key gets the first answer again, for ever.
-            False: keys are ignored. A whole number: remembered for so many ms.
+        idempotency_keys: True: a repeated request gets the first answer again, for ever, and
+            another one under its key is refused (`KeyReused`). False: keys are ignored. A whole
+            number: remembered for so many ms.
         declines: `declines(order, cents)` says which charges are refused for good.
         latency_ms: There and back.
         timeout_ms: How long a caller waits for an answer.

@@ -562,13 +562,15 @@ class World:
                 if advance is not None:
                     advance(due)
             entry[ACTION] = None  # from now on cancelling it is a no-op
-            effects = self.effects
-            if waiter is None:
-                rests = within.pop(ticket, -1) == effects + self.stirred
-            else:
+            effects, rests = self.effects, False
+            if waiter is not None:
                 rests = getattr(waiter, "rest_at", -1) == effects
-            self._resting = effects if rests else -1
-            if not rests:
+            elif within:
+                rests = within.pop(ticket, -1) == effects + self.stirred
+            if rests:
+                self._resting = effects
+            else:
+                self._resting = -1
                 self.stirred += 1
                 if waiter is False:
                     self.shifted = self.stirred  # time has changed something, for whoever looks

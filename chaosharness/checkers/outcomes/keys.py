@@ -29,4 +29,22 @@ def keys_reused(history: History) -> Iterator[Difference]:
         if (place, item) not in told:
             told.add((place, item))
             what, source = str(error).removeprefix(REFUSED_AS), place.partition(".")[0]
-            yield Difference(KEY_REUSED, item, place, what, events=(index,), source=source)
+            events = (*_done_under_it(history, index), index)
+            yield Difference(KEY_REUSED, item, place, what, events=events, source=source)
+
+
+def _done_under_it(history: History, reply: int) -> Iterator[int]:
+    """Yield what was done under the key of a request that was refused."""
+    raw = history.raw
+    call = next((at for at in _back(history, reply) if raw[at][1] == "call"), -1)
+    key = raw[call][7].get("key") if call >= 0 else None
+    for at in history.places_of("effect") if key is not None else ():
+        if at < reply and raw[at][7].get("key") == key:
+            yield at
+            return
+
+
+def _back(history: History, index: int) -> Iterator[int]:
+    while index >= 0:
+        yield index
+        index = history.raw[index][6]

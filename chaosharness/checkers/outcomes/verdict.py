@@ -197,12 +197,13 @@ class Verdict:
         found = self._unlike_clean()
         if not found or not self.put_off:
             return found
-        nearest, best = self.nearest, self.best
+        kept = self.first, self.nearest, self.best, self.asked
         self._leave_out(self.put_off)
         rest = self._unlike_clean()
         if len(rest) < len(found):
             return rest
-        self.seen, self.nearest, self.best = self.whole, nearest, best
+        self.seen = self.whole
+        self.first, self.nearest, self.best, self.asked = kept
         return found
 
     def _unlike_clean(self) -> list[Difference]:

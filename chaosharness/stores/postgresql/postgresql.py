@@ -44,9 +44,9 @@ from chaosharness.stores.repeats import Repeats, in_one_order
 LIBRARIES: Final = ("psycopg", "asyncpg", "sqlalchemy", "django.db")
 STATEMENTS_MAX: Final = 4_096
 DEADLOCK_MS: Final = 1_000
+"""`deadlock_timeout`, by default."""
 
 _SEQUENCE: Final = re.compile(r"\b(?:(?:big|small)?serial|identity|sequence)\b", re.IGNORECASE)
-"""`deadlock_timeout`, by default."""
 
 
 def _is_sql(_: object, __: object, value: object) -> None:

@@ -317,10 +317,11 @@ class Database:
             backend.pgconn.finish()
 
     def number_after(self, dealt: int) -> None:
-        """Have each sequence go on as if it had dealt out so many numbers more."""
+        """Have each sequence that has so many left go on as if it had dealt them out before."""
         for name, last in self.monitor.ask(
             "SELECT quote_ident(schemaname) || '.' || quote_ident(sequencename), "
-            "coalesce(last_value, start_value) FROM pg_sequences"
+            "coalesce(last_value, start_value) FROM pg_sequences "
+            f"WHERE coalesce(last_value, start_value) <= max_value - {2 * dealt}"
         ):
             self.monitor.ask(f"SELECT setval('{name}', {int(last or 0) + dealt})")
 

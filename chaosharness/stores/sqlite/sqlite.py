@@ -343,9 +343,10 @@ class OpenSQLite(SharedStore):
         Not modelled: tables that services make themselves.
         """
         ask = self.database.keeper.execute
-        for (name,) in ask(
-            "SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"
-        ).fetchall():
+        tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        if not ask(f"{tables} AND name = 'sqlite_sequence'").fetchone():
+            return  # the word stands in a comment
+        for (name,) in ask(f"{tables} AND sql LIKE '%AUTOINCREMENT%'").fetchall():
             ask(
                 "INSERT INTO sqlite_sequence (name, seq) SELECT ?, 0 WHERE NOT EXISTS "
                 "(SELECT 1 FROM sqlite_sequence WHERE name = ?)",

@@ -55,6 +55,7 @@ def test_a_key_of_all_orders_of_a_customer_is_told_already_without_faults(key, s
     found = [one.findings[0] for one in campaign.counterexamples]
     assert [one.kind for one in found] == ["key reused"] * summaries
     for one in found:
+        assert len(one.events) == 2  # the charge that the key was of, and the refusal
         assert "'ann' was the key of charge(o1, 500), not of charge(o2, 700)" in one.summary
 
 

@@ -83,3 +83,32 @@ def test_a_mark_behind_a_number_that_nobody_has_is_no_difference(make):
 
 def test_a_mark_that_goes_past_what_was_never_sent_is_told():
     assert ("effect lost", "mailer.send") in groups(sweep(digest(sends_first=False)))
+
+
+NOTES = "CREATE TABLE notes (id INT PRIMARY KEY, n INT)"
+
+
+@pytest.mark.parametrize(
+    ("make", "schema"),
+    [
+        (SQLite, "CREATE TABLE notes (id INTEGER PRIMARY KEY -- no AUTOINCREMENT\n, n INT)"),
+        (PostgreSQL, f"{NOTES}; CREATE SEQUENCE s MAXVALUE 9"),
+        (PostgreSQL, f"{NOTES}; CREATE SEQUENCE down INCREMENT -1"),
+    ],
+    ids=["a comment", "few numbers", "downwards"],
+)
+def test_a_schema_that_deals_no_more_numbers_is_left_as_it_is(make, schema):
+    if make is PostgreSQL:
+        needs_postgresql()
+    system = System("notes")
+    store = system.add(make("db", schema))
+    given = NUMBERS[make][1]
+
+    @system.entry(examples=[1, 2])
+    def note(env, number):
+        db = env.connect(store)
+        db.execute(f"INSERT INTO notes VALUES ({given}, 7)", (number,))
+        db.commit()
+
+    assert store.deals_numbers
+    assert sweep(system) == []

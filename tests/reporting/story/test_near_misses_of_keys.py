@@ -3,8 +3,11 @@
 Each kind is asked by itself: another that fits as well must not hide that it speaks up.
 """
 
+from contextlib import suppress
+
 import pytest
 
+from chaosharness import Gateway, KeyReused, System, idempotent
 from chaosharness.checkers import Finding
 from chaosharness.reporting.story.causes.handed import nobody_began
 from chaosharness.reporting.story.causes.memory import mixed_up
@@ -12,6 +15,7 @@ from chaosharness.reporting.story.causes.repeated import (
     asked_twice,
     forgot_its_key,
     key_of_another,
+    key_refused,
 )
 from chaosharness.reporting.story.causes.sagas import took_it_for_undone, undid_nothing
 from chaosharness.reporting.story.causes.silence import entry_unread
@@ -451,3 +455,27 @@ def test_without_a_second_key_nothing_is_told_of_the_end(near):
     history = two_keys(**near)
     usual = two_keys(keys=near.get("keys", ("r1",)), second=False)
     assert asked_twice(case(history, at_the_end(history), usual)) is None
+
+
+# ---- a key that the other side refuses
+
+
+def two_requests(*, key_of):
+    system = System("till")
+    bank = system.add(Gateway("bank"))
+
+    @system.entry(examples=["o1", "o2"])
+    def pay(env, order):
+        with suppress(KeyReused):
+            env.client(bank).charge(order, 500, key=key_of(order))
+
+    run = system.run()
+    [found] = [*idempotent().findings(run.evidence())] or [Finding("nothing")]
+    return case(run.history, found)
+
+
+def test_a_key_that_the_other_side_refuses_is_another_requests():
+    found = key_refused(two_requests(key_of=lambda order: "ann"))
+    assert found.kind == "key taken"
+    assert "under a key that has been another request's" in found.words
+    assert key_refused(two_requests(key_of=str)) is None

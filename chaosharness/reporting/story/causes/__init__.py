@@ -58,6 +58,7 @@ from chaosharness.reporting.story.causes.repeated import (
     done_each_time,
     forgot_its_key,
     key_of_another,
+    key_refused,
 )
 from chaosharness.reporting.story.causes.sagas import (
     answered_too_late,
@@ -103,6 +104,7 @@ PATTERNS: Final = (
     undone_in_order,
     in_the_way,
     one_connection,
+    key_refused,
     asked_twice,
     published_early,
     let_go,

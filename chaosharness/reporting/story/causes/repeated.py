@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.masking import words_in
+from chaosharness.checkers.outcomes.keys import KEY_REUSED
 from chaosharness.kernel.history import Event, History, plain
 from chaosharness.reporting.story.causes.case import Case, Cause, Work, about, action, table
 from chaosharness.reporting.story.legible import clip, count, inner, listed, read_payload, span
@@ -295,6 +296,21 @@ def key_of_another(case: Case) -> Cause | None:
             )
             return Cause("key taken", words)
     return None
+
+
+def key_refused(case: Case) -> Cause | None:
+    """Find the request that was refused, since its key had been another's."""
+    refused = [event for event in case.anchors if event.kind == "reply"]
+    if case.finding.kind != KEY_REUSED or not refused:
+        return None
+    [reply, *_] = refused
+    who = case.narrator.name(action(reply).partition(".")[0])
+    words = (
+        f"{case.place(reply)} asks for {action(reply)} for {case.narrator.called(reply.entity)} "
+        f"under a key that has been another request's: {who} does nothing, however often it is "
+        f"asked."
+    )
+    return Cause("key taken", words)
 
 
 def _shared_key(case: Case, early: Event, late: Event) -> str:
