@@ -33,6 +33,7 @@ from chaosharness.handlers.coroutine import CLOSE_MAX, close, close_awaited
 from chaosharness.handlers.fingerprint import OURS
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
 from chaosharness.handlers.places import asked_at, asked_by, awaited_at, told
+from chaosharness.handlers.port import apart_ms
 from chaosharness.handlers.recall import of_stack, spot_of
 from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.agenda import TICKET, Entry
@@ -43,6 +44,12 @@ from chaosharness.kernel.world import BACKGROUND, Background
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+WAKE_UP: Final = asyncio.futures._set_result_unless_cancelled  # type: ignore[attr-defined]
+"""What `asyncio.sleep` has called when it is over."""
+
+SLEPT: Final = 1
+WAITED: Final = 2
 
 HANDLES_MAX: Final = 10_000
 """Callbacks that run at one instant; after them, virtual time begins to pass."""
@@ -60,6 +67,9 @@ class Task(asyncio.Task[Any]):
     loop_of: Loop | None = None
     """What is known of it between two sleeps."""
 
+    apart: int = 0
+    """Which of its waits have lasted longer, since another replica does the same."""
+
     def __init__(self, coroutine: Any, number: int, **options: Any) -> None:
         self.number = number
         self.ran_in: Context = options["context"]
@@ -72,10 +82,11 @@ class Task(asyncio.Task[Any]):
 class Chain:
     """What stands for a task where callbacks set one timer after another."""
 
-    __slots__ = ("loop_of",)
+    __slots__ = ("apart", "loop_of")
 
     def __init__(self) -> None:
         self.loop_of: Loop | None = None
+        self.apart = 0
 
 
 class Timer(asyncio.TimerHandle):
@@ -303,10 +314,22 @@ class VirtualLoop(Guest, SignalLoop):
             due = ceil(when * 1000 - EPOCH_MS - self.incarnation.skew_ms - ROUNDING_MS)
             due = max(due, world.now + 1)
             world.know_duration(due - world.now)
+            if self.incarnation.replica > 1:
+                due += self._apart_ms(timer.setter, callback is WAKE_UP)
             timer.wait = self._wait(timer.setter, due - world.now, sys._getframe(1))
             entry = world.agenda.add(due, self._go_off, timer, timer.wait)
             timer.entry = self._timers[entry[TICKET]] = entry
         return timer
+
+    def _apart_ms(self, setter: Any, sleeps: bool) -> int:
+        """Return how much longer a task waits: the first sleep, and the first wait with a limit
+        (for a flag that tells it to stop), of a loop that is no handler's."""
+        scope = SCOPE.get() or self._nobody
+        known = (SLEPT if sleeps else WAITED) & setter.apart
+        if known or scope in self.world.in_flight:
+            return 0
+        setter.apart |= SLEPT if sleeps else WAITED
+        return apart_ms(scope.incarnation)
 
     def _wait(self, setter: Any, delay_ms: int, frame: FrameType) -> Wait | Background:
         """Return what stands for the sleep of a task that sets a timer now."""

@@ -34,7 +34,7 @@ from types import BuiltinMethodType, FrameType
 from typing import Any, Final
 
 from chaosharness.handlers.places import user_frame, where
-from chaosharness.handlers.port import Nap, current_scope, wait_of
+from chaosharness.handlers.port import Nap, apart_ms, current_scope, wait_of
 from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
@@ -185,6 +185,8 @@ def wait(state: State, timeout_s: float | None) -> bool:
             world.in_flight[scope] = words
         elif flying is not None:
             world.in_flight[scope] = f"{flying} (at {where(frame)})"
+    elif flying is None and scope.loop is None and _for_news(sys._getframe(2)):
+        timeout_s += apart_ms(scope.incarnation) / 1000  # a loop that looks whether it has to stop
     nap = _nap(scope, timeout_s, frame, flying is not None)
     got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
     if got:

@@ -485,6 +485,9 @@ def cut(scope: Scope, peer: Peer, way: Literal["out", "back"]) -> bool:
     return (pair if way == "out" else pair[::-1]) in unreachable
 
 
+APART_MS: Final = 370
+"""How much longer than that of the replica before it the first sleep of a loop lasts."""
+
 Look = Callable[[Any], State]
 Nap = Wait | Background
 
@@ -521,18 +524,21 @@ def sleep(
         at = None
     elif at is None:
         at = sys._getframe(1)
+    asked_ms = delay_ms
+    if at is not None and scope.loop is None:
+        delay_ms += apart_ms(scope.incarnation)
     nap = wait_of(scope, delay_ms, look, at)
     if scope.colour is PLAIN and operation not in world.armed:
 
         def keep(parked: Resume) -> None:
-            scope.record("sleep", operation, attempt, {"ms": delay_ms})
-            world.know_duration(delay_ms)
+            scope.record("sleep", operation, attempt, {"ms": asked_ms})
+            world.know_duration(asked_ms)
             world.agenda.add(world.now + delay_ms, _wake, (nap, parked), nap)
 
         if park_once(scope, keep):
             scope.record("wake", operation, attempt, None)
             return None
-    script = _sleep(scope, operation, attempt, delay_ms, nap)
+    script = _sleep(scope, operation, attempt, asked_ms, delay_ms, nap)
     if blocking:
         return scope.colour.block(script, scope)
     return scope.colour.drive(script, scope)
@@ -551,6 +557,16 @@ def _rest(scope: Scope) -> None:
         raise Abandoned(scope.incarnation.label)
 
 
+def apart_ms(incarnation: Incarnation) -> int:
+    """Return how much later a loop of this replica wakes from its first sleep.
+
+    Nobody's processes are started in one millisecond. Relays that look in step, each with the
+    same rows, would send everything twice without any fault, and one that dies in between would
+    never be missed.
+    """
+    return (incarnation.replica - 1) * APART_MS
+
+
 def wait_of(scope: Scope, delay_ms: int, look: Look, at: Any, *, holds: bool = False) -> Nap:
     """Return what stands for one sleep of a scope, which begins now."""
     if scope.background:
@@ -567,18 +583,20 @@ def _wake(sleeper: tuple[Nap, Resume]) -> None:
     resume(None)
 
 
-def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int, nap: Nap) -> Script[None]:
+def _sleep(
+    scope: Scope, operation: str, attempt: int, asked_ms: int, delay_ms: int, nap: Nap
+) -> Script[None]:
     world = scope.world
 
     def keep(resume: Resume) -> None:
-        world.know_duration(delay_ms)
+        world.know_duration(asked_ms)
         world.agenda.add(world.now + delay_ms, _wake, (nap, resume), nap)
 
     armed = operation in world.armed
     if armed:
         for fault in strikes(scope, operation, "before", attempt):
             yield from trouble(scope, fault, NOBODY)
-    scope.record("sleep", operation, attempt, {"ms": delay_ms})
+    scope.record("sleep", operation, attempt, {"ms": asked_ms})
     yield keep
     scope.record("wake", operation, attempt, None)
     if armed:

@@ -40,6 +40,7 @@ from chaosharness.handlers.carrier import aside
 from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest
 from chaosharness.handlers.later import Steps
+from chaosharness.handlers.port import apart_ms
 from chaosharness.handlers.trio_naps import Naps
 from chaosharness.handlers.trio_unreal import IN_ORDER, NoIO, started_by_us
 from chaosharness.kernel.agenda import Entry
@@ -167,6 +168,7 @@ class TrioGuest(Guest):
         self.serving = False
         self._entry: Entry | None = None
         self._entry_deadline = inf
+        self._apart = False
         self._reached_s = 0.0
         self._naps = Naps(self)
         self._pending: set[tuple[Any, float]] = set()
@@ -271,6 +273,7 @@ class TrioGuest(Guest):
         self.world = incarnation.world
         self.serving = True
         self._naps = Naps(self)
+        self._apart = False
         self._reached_s = 0.0
         self._runner.system_context = incarnation.world.context
         self._runner._locals.clear()
@@ -359,9 +362,19 @@ class TrioGuest(Guest):
         self._know_durations()
         self._naps.note(self._runner.deadlines._heap)
         if self._entry is None:
-            due = self._due_ms(deadline)
+            due = self._due_ms(deadline) + self._apart_ms()
             self._entry = world.agenda.add(max(due, world.now + 1), self._go_off, None, self._naps)
             self._entry_deadline = deadline
+
+    def _apart_ms(self) -> int:
+        """Return how much later the first timer of a replica goes off, beside its handlers."""
+        replica = self.incarnation.replica
+        if self._apart or replica == 1:
+            return 0
+        if any(scope.incarnation is self.incarnation for scope in self.world.in_flight):
+            return 0
+        self._apart = True
+        return apart_ms(self.incarnation)
 
     def _due_ms(self, deadline: float) -> int:
         """Return when a deadline is over, in virtual time."""

@@ -147,7 +147,8 @@ class System:
 
         Args:
             name: What sites call it.
-            replicas: How many run side by side.
+            replicas: How many run side by side. They begin together, and where their loops sleep
+                each wakes 370 ms after the one before it: nobody's processes run in step.
             runtime: For `async def` handlers: `asyncio`, `trio`, or `ports` (nothing is
                 awaited but what env gave: stepped directly, and fastest). By default
                 trio where the handler's module imports trio, else asyncio.

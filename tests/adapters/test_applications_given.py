@@ -63,7 +63,7 @@ RIGHT = [wsgi, asgi, Instance(), Bound().answer, functools.partial(with_more, {}
 def test_what_a_server_can_call_answers(application):
     run = shop(application).run()
     assert run.ending.verdict == "quiet"
-    assert run.history.of("handled")
+    assert any(run.history.of("handled"))
 
 
 def make():

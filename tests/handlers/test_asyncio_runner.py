@@ -145,7 +145,11 @@ def test_what_stays_refused_says_so():
         asyncio.run(asyncio.sleep(1))
 
     async def beside(house, order):
-        asyncio.new_event_loop().run_forever()
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
 
     with pytest.raises(InvalidDefinition, match="runs in one already"):
         run(twice)
