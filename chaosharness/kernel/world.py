@@ -203,15 +203,24 @@ class World:
         assert delay_ms >= 0
         return self.agenda.add(self.now + delay_ms, action, argument)
 
-    def go_on(self, action: Callable[[Any], None]) -> None:
-        """Have the process at work do `action(None)` at this instant, elsewhere on the stack.
+    def go_on(self, action: Callable[[Any], None], argument: Any = None) -> None:
+        """Have the process at work do `action(argument)` at this instant, elsewhere on the stack.
 
         In a round of a loop at rest it is a part of that round, and stirs no other loop, unless
         anything else has gone on by then: that may have left it more to do.
         """
-        entry = self.agenda.add(self.now, action)
+        entry = self.agenda.add(self.now, action, argument)
         if self._resting == self.effects:
             self._within[entry[TICKET]] = self.effects + self.stirred
+
+    def is_resting(self) -> bool:
+        """Say whether all that goes on just now is a round of a loop at rest."""
+        return self._resting == self.effects
+
+    def stir(self) -> None:
+        """Take note that something has gone on which is no round of a loop at rest."""
+        self._resting = -1
+        self.stirred += 1
 
     def timer(
         self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: Any = None
