@@ -95,6 +95,7 @@ class World:
         "now",
         "on_advance",
         "on_armed",
+        "on_missed",
         "on_network",
         "on_read",
         "on_settled",
@@ -162,6 +163,7 @@ class World:
         self.on_settled: list[Callable[[], str]] = []
         """Asked where a run comes to rest: what waits for somebody who never comes, or nothing."""
         self.on_waiting: list[Callable[[], Iterable[str]]] = []
+        self.on_missed: list[Callable[[], Iterable[int]]] = []
         """Asked then, too: what waits for somebody outside, who may be meant to come later."""
         self.on_turn: Callable[[Hashable], None] | None = None
         self.past: set[str] = set()  # what went past this world: where to
@@ -524,6 +526,8 @@ class World:
                 data["waits"] = waiting
             if asks := [one for ask in self.on_waiting for one in ask()]:
                 data["asks"] = asks
+            if missed := sorted(one for ask in self.on_missed for one in ask()):
+                data["missed"] = missed
         self.record("end", WORLD, data=data)
         return self.ending
 
@@ -684,6 +688,7 @@ class World:
         self.on_network.clear()
         self.on_settled.clear()
         self.on_waiting.clear()
+        self.on_missed.clear()
         self.before_end.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = self.on_read = self.on_stuck = None
