@@ -27,6 +27,7 @@ from chaosharness import (
     System,
     explore,
 )
+from chaosharness.reporting import to_text
 from tests.adapters.digests import printed_everywhere
 
 LOSE = (LostReply, NetworkPartition)
@@ -180,6 +181,18 @@ def test_it_connects_again_and_hears_what_is_said_then(loop):
         run = system.run(None, Schedule([fault]))
         assert fault not in run.unused
         assert (2, "cashier o2") in charged(run)
+
+
+@pytest.mark.parametrize("kind", LOSE)
+def test_a_report_says_what_a_broadcast_is_good_for(kind):
+    found = explore(shop(listens, orders=[{"id": "o1"}]), kinds=[kind], faults_max=1)
+    texts = [
+        " ".join(to_text(one).split())
+        for one in found.counterexamples
+        if any(fault.site.operation == HEARD.operation for fault in one.schedule)
+    ]
+    assert texts
+    assert all("what is only broadcast is a hint to look there" in one for one in texts)
 
 
 # ---- a mere hint
