@@ -26,6 +26,9 @@ _dict: Final = ctypes.pythonapi.PyThreadState_GetDict
 _dict.restype = ctypes.c_void_p  # a borrowed reference: `py_object` would take it for ours
 _dict.argtypes = ()
 
+_kept: tuple[int | None, dict[Any, Any]] = (0, {})
+"""The address of the last of these dicts, and the dict: while it is kept, none other is there."""
+
 _state: Final = ctypes.pythonapi.PyThreadState_Get
 _state.restype = ctypes.c_void_p
 _state.argtypes = ()
@@ -44,9 +47,12 @@ class Part:
 
 def kept_for_thread() -> dict[Any, Any]:
     """Return the dict that the interpreter keeps for the real thread."""
-    address = _dict()
-    found = ctypes.cast(address, ctypes.py_object).value if address else {}
-    return found if isinstance(found, dict) else {}
+    global _kept  # noqa: PLW0603
+    address, kept = _dict(), _kept
+    if kept[0] != address:
+        found = ctypes.cast(address, ctypes.py_object).value if address else {}
+        kept = _kept = address, found if isinstance(found, dict) else {}
+    return kept[1]
 
 
 def _exchange_values(other: dict[Any, Any]) -> dict[Any, Any]:
