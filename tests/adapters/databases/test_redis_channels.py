@@ -63,10 +63,12 @@ def looks(charge):
 
 
 def is_called(charge):
-    """The same, by a thread that calls."""
-    ears = redis.Redis("cache").pubsub()
-    ears.subscribe(orders=lambda message: charge(json.loads(message["data"])))
-    ears.run_in_thread(sleep_time=0.5).join()
+    """The same, by a thread that calls; redis-py 5 has it end where its connection does."""
+    while True:
+        ears = redis.Redis("cache").pubsub()
+        ears.subscribe(orders=lambda message: charge(json.loads(message["data"])))
+        ears.run_in_thread(sleep_time=0.5).join()
+        time.sleep(1)
 
 
 async def listens_async(charge):
