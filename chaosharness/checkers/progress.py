@@ -87,21 +87,65 @@ def upset(history: History) -> tuple[str, ...]:
             where = f" at {line}" if line else ""
             raised[place, f"{event.data.get('error', '')}{where}"] += 1
         elif event.data.get("reason") != "expired":
-            dead[_end_of(event.data)] += 1
+            dead[_end_of(event.data, history)] += 1
     return (
         *(f"{place} raised {error}, {times(count)}" for (place, error), count in raised.items()),
         *(f"{where}, {times(count)}" for where, count in dead.items()),
+        *untaken(history),
         *waiting(history),
     )
 
 
-def _end_of(data: Mapping[str, Any]) -> str:
+def _end_of(data: Mapping[str, Any], history: History) -> str:
     """Say what became of a message that was not handled."""
     if data.get("reason") == "unroutable":
-        return "a message was dropped: no queue is bound for it"
+        sent = _sent(history, data.get("message"))
+        late = ""
+        if data.get("message") in missed_of(history):
+            late = ", and one is only later (bind it before anything is published)"
+        return f"{sent} was dropped: no queue is bound for it{late}"
     to = data.get("to") or ()
     where = to if isinstance(to, str) else ", ".join(to)
     return f"a message was put aside in {where}" if where else "a message was dropped"
+
+
+def _sent(history: History, index: Any) -> str:
+    """Say what was published, and by whom."""
+    event = history[index] if isinstance(index, int) and 0 <= index < len(history) else None
+    if event is None or event.kind != "publish" or not event.operation:
+        return "a message"
+    exchange = event.data.get("exchange")
+    where = f" to exchange {exchange!r}" if exchange else ""
+    place = event.operation.partition("/")[0]
+    return f"what {place} published{where} as {event.data.get('topic')!r}"
+
+
+def missed_of(history: History) -> tuple[int, ...]:
+    """Return the messages that were dropped before the queue was bound which would take them."""
+    ends = [*history.of("end")]
+    return tuple(ends[-1].data.get("missed", ())) if ends else ()
+
+
+def untaken(history: History) -> tuple[str, ...]:
+    """Say which queues were published to and read by nobody, for a person to read.
+
+    One whose messages go on by themselves is read so: a queue in which they wait for their time.
+    """
+    read: set[Any] = set()
+    gone: set[Any] = set()
+    for event in history.of("deliver", "dead", "read"):
+        read.add(event.data.get("group"))
+        gone.add(event.data.get("message"))
+    found: Counter[tuple[str, str]] = Counter()
+    for event in history.of("publish"):
+        queues = event.data.get("queues") or ()
+        if event.operation and event.index not in gone:
+            place = event.operation.partition("/")[0]
+            found.update((place, name) for name in queues if name not in read)
+    return tuple(
+        f"nobody read what {place} published to queue {name!r}, {times(count)}"
+        for (place, name), count in found.items()
+    )
 
 
 def nothing_handled(history: History) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from chaosharness.checkers.progress import nothing_handled
+from chaosharness.checkers.progress import missed_of, nothing_handled
 from chaosharness.kernel.history import History
 
 _WORK: Final = frozenset({"effect", "write", "commit", "call", "publish"})
@@ -38,7 +38,7 @@ def unproved(history: History, items: Sequence[Any]) -> str:
         )
     if error := nothing_handled(history):
         return f"no handler came to its end, even without any fault: {error}"
-    for reason in (unread, put_aside, only_died, led_nowhere, kept_in_hand, lost_unheard):
+    for reason in (missed, unread, put_aside, only_died, led_nowhere, kept_in_hand, lost_unheard):
         if found := reason(history):
             return found
     return ""
@@ -81,6 +81,22 @@ def lost_unheard(history: History) -> str:
                 f"and no code of it is told (it gives no on_delivery): {event.data['error']}. "
                 "Declare it there, or mend the name"
             )
+    return ""
+
+
+def missed(history: History) -> str:
+    """Say that a message was dropped for which a queue was bound only later; nothing otherwise."""
+    for index in missed_of(history):
+        event = history[index]
+        if not event.entity:
+            continue
+        place, topic = event.operation.partition("/")[0], event.data.get("topic")
+        return (
+            f"what {place} published as {topic!r} was dropped, even without any fault, and no code "
+            "is told: no queue was bound for it yet, and one was only later. Declare and bind the "
+            "queue before anything is published (the publisher may do it too), or publish with "
+            "mandatory=True"
+        )
     return ""
 
 

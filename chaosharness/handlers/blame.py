@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import FrameType
 from typing import Any
 
 from chaosharness.errors import Hopeless
 from chaosharness.handlers.fingerprint import frames_of
-from chaosharness.handlers.places import at_line, is_theirs, where, words_of
+from chaosharness.handlers.places import at_line, is_own, is_theirs, where, words_of
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.world import World
 
@@ -28,12 +29,28 @@ def has_handled(raw: list[Any], operation: str) -> bool:
 
 
 def waits_at(scope: Scope) -> str:
-    """Return where the first task of a scope waits, ` (at shop/payments.py:24)`; or nothing."""
+    """Return where the first task of a scope waits, ` (at shop/payments.py:24)`; or nothing.
+
+    Where none waits in the user's own code, a task that has ended by an error is what is missing:
+    a consumer that an application has begun in the background.
+    """
+    found: list[FrameType] = []
     for colour in scope.incarnation.guests.values():
         for context, coroutine in colour.waiting():
-            if context is None or context.get(SCOPE) is not scope:
-                continue
-            frames = [frame for frame in frames_of(coroutine) if is_theirs(frame)]
-            if frames:
-                return f" (at {where(frames[-1])})"
+            if context is not None and context.get(SCOPE) is scope:
+                found += [frame for frame in frames_of(coroutine) if is_theirs(frame)][-1:]
+    own = next(filter(is_own, found), None)
+    if own is not None:
+        return f" (at {where(own)})"
+    if died := _task_that_died(scope):
+        return f" (a task of it has ended: {died})"
+    return f" (at {where(found[0])})" if found else ""
+
+
+def _task_that_died(scope: Scope) -> str:
+    """Return by which error a task of a process has ended last, and where; or nothing."""
+    label = scope.incarnation.label
+    for _, kind, whose, _, _, _, _, data in reversed(scope.world.raw):
+        if kind == "raised" and whose == label and data.get("task") and data.get("line"):
+            return f"{str(data['error']).partition(':')[0]} at {data['line']}"
     return ""

@@ -37,6 +37,7 @@ from chaosharness.handlers.places import user_frame, where
 from chaosharness.handlers.port import Nap, apart_ms, current_scope, wait_of
 from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
+from chaosharness.kernel.rest import Loop
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.world import BACKGROUND
 
@@ -160,7 +161,7 @@ def _let_go(scope: Scope, lock: Any, state: State) -> None:
         state.owner = _owner(waiter.scope)
         state.by = waiter.scope
         state.depth = 1
-        scope.world.after(0, waiter.resume, True)
+        scope.world.go_on(waiter.resume, True)
     elif state.owner is _OUTSIDE:  # from now on it is free in this incarnation
         state.owner = state.by = None
     else:
@@ -202,11 +203,27 @@ def wait(state: State, timeout_s: float | None) -> bool:
 def _nap(scope: Scope, timeout_s: float | None, frame: FrameType | None, flying: bool) -> Nap:
     """Return what a wait that ends by itself is told to wait for."""
     if timeout_s is None:
+        if frame is not None and scope.world.is_resting():
+            _see_whether_it_stands_as_before(scope, frame)
         return BACKGROUND
     delay_ms = ceil(timeout_s * 1000)
     if frame is None and scope.thread is not None and not flying:  # a timer
         return wait_of(scope, delay_ms, type(scope.thread).look, scope.thread)
     return wait_of(scope, delay_ms, of_stack, None if flying else frame)
+
+
+def _see_whether_it_stands_as_before(scope: Scope, frame: FrameType) -> None:
+    """Have no round be skipped in which a thread that was woken went on to something else.
+
+    Who hands the same to a queue again and again is at rest; who takes it may count it.
+    """
+    if scope.loop is None:
+        scope.loop = Loop()
+    found, sure = of_stack(frame)
+    stands = (found, scope.clock)
+    if not sure or scope.loop.stood != stands:
+        scope.loop.stood = stands
+        scope.world.stir()
 
 
 def _wait(scope: Scope, state: State, timeout_s: float | None, nap: Nap) -> Script[bool]:
@@ -362,7 +379,7 @@ def _for_queue(kind: Any) -> dict[str, Any]:
         if scope is not None:
             state = scope.incarnation.locks.get(self)
             if state is not None and state.waiters:
-                scope.world.after(0, state.waiters.popleft().resume, True)
+                scope.world.go_on(state.waiters.popleft().resume, True)
 
     def get_nowait(self: Any) -> Any:
         """Remove and return an item, or raise `Empty`."""

@@ -87,8 +87,35 @@ def _session(one: Any) -> Any:
     return list(one._new.values()), list(one._deleted.values()), changed
 
 
+_OF_EACH_THREAD: Final = frozenset(
+    {
+        *("_name", "_ident", "_native_id", "_number_in_run", "_in_run", "_initialized"),
+        *("_tstate_lock", "_started", "_handle", "_stderr", "_invoke_excepthook"),
+        *("_context", "_os_thread_handle", "_daemonic"),
+    }
+)
+"""Attributes of a thread that say which one it is, and not what it is there to do."""
+
+
+def _thread(one: Any) -> Any:
+    """What a thread is there to do, and whether it has done it: not which number it has."""
+    return [(name, value) for name, value in vars(one).items() if name not in _OF_EACH_THREAD]
+
+
+def _queue(one: Any) -> Any:
+    """What is in a queue, and whether anything is to be done: not how much was ever put there."""
+    return [
+        (name, value > 0 if name.endswith("unfinished_tasks") else value)
+        for name, value in vars(one).items()
+    ]
+
+
 _GATHERING: Final[dict[tuple[str, str], Callable[[Any], Any]]] = {
     ("_thread", "_local"): _thread_local,
+    ("threading", "Thread"): _thread,
+    ("queue", "Queue"): _queue,
+    ("asyncio", "Queue"): _queue,
+    ("concurrent", "Future"): lambda one: (one._state, one._result, one._exception),
     ("_contextvars", "ContextVar"): lambda one: one.get(None),
     ("weakref", "WeakValueDictionary"): lambda one: list(one.data),
     ("chaosharness", "Cursor"): lambda one: getattr(one, "taken", 0),

@@ -386,7 +386,7 @@ def _start(self: threading.Thread) -> None:
     self._ident = one.ident  # type: ignore[attr-defined]
     self._in_run = True  # type: ignore[attr-defined]
     self._started.set()  # type: ignore[attr-defined]
-    parent.world.after(0, lambda _: THREADED.start(scope, one.run, None, None, _ended))
+    parent.world.go_on(lambda _: THREADED.start(scope, one.run, None, None, _ended))
 
 
 def _start_new_thread(

@@ -29,7 +29,7 @@ WAKES_LEAP: Final = 2_000
 """Wakes of a loop after which idle rounds are skipped; all up to there are gone through."""
 
 ROUNDS_MIN: Final = 100
-"""Fewer rounds are not worth a leap."""
+"""Fewer rounds, of all loops together, are not worth a leap."""
 
 
 class Sleep(Protocol):
@@ -77,7 +77,8 @@ def leap(
     periods = [max(entry[WAITER].delay_ms, 1) for entry in asleep]
     beat = lcm(*periods)
     far = (target - 2 * max(periods) - max(entry[DUE] for entry in asleep)) // beat
-    if beat > DAY_MS or far * beat < ROUNDS_MIN * max(periods):
+    rounds = sum(far * beat // period for period in periods)
+    if beat > DAY_MS or rounds < ROUNDS_MIN:
         return
     for entry in asleep:
         entry[DUE] += far * beat

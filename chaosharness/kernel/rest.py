@@ -135,6 +135,7 @@ class Loop(msgspec.Struct, eq=False, weakref=True):
         read_wakes: The wakes at which it was seen to have read a clock last.
         looks: How often it was looked at since the real effects changed.
         look_at: The wakes at which it is looked at again.
+        stood: In which state it waited last to be woken by others, in rounds of a loop at rest.
     """
 
     effects: int = -1
@@ -156,6 +157,7 @@ class Loop(msgspec.Struct, eq=False, weakref=True):
     read_wakes: int = -ROW
     looks: int = 0
     look_at: int = 0
+    stood: Hashable = None
     _times: dict[Hashable, int] = {}
     _kin: dict[Hashable, list[tuple[Any, Loop]]] = {}
 

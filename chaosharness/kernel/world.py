@@ -95,6 +95,7 @@ class World:
         "now",
         "on_advance",
         "on_armed",
+        "on_missed",
         "on_network",
         "on_read",
         "on_settled",
@@ -162,6 +163,7 @@ class World:
         self.on_settled: list[Callable[[], str]] = []
         """Asked where a run comes to rest: what waits for somebody who never comes, or nothing."""
         self.on_waiting: list[Callable[[], Iterable[str]]] = []
+        self.on_missed: list[Callable[[], Iterable[int]]] = []
         """Asked then, too: what waits for somebody outside, who may be meant to come later."""
         self.on_turn: Callable[[Hashable], None] | None = None
         self.past: set[str] = set()  # what went past this world: where to
@@ -203,15 +205,24 @@ class World:
         assert delay_ms >= 0
         return self.agenda.add(self.now + delay_ms, action, argument)
 
-    def go_on(self, action: Callable[[Any], None]) -> None:
-        """Have the process at work do `action(None)` at this instant, elsewhere on the stack.
+    def go_on(self, action: Callable[[Any], None], argument: Any = None) -> None:
+        """Have the process at work do `action(argument)` at this instant, elsewhere on the stack.
 
         In a round of a loop at rest it is a part of that round, and stirs no other loop, unless
         anything else has gone on by then: that may have left it more to do.
         """
-        entry = self.agenda.add(self.now, action)
+        entry = self.agenda.add(self.now, action, argument)
         if self._resting == self.effects:
             self._within[entry[TICKET]] = self.effects + self.stirred
+
+    def is_resting(self) -> bool:
+        """Say whether all that goes on just now is a round of a loop at rest."""
+        return self._resting == self.effects
+
+    def stir(self) -> None:
+        """Take note that something has gone on which is no round of a loop at rest."""
+        self._resting = -1
+        self.stirred += 1
 
     def timer(
         self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: Any = None
@@ -515,6 +526,8 @@ class World:
                 data["waits"] = waiting
             if asks := [one for ask in self.on_waiting for one in ask()]:
                 data["asks"] = asks
+            if missed := sorted(one for ask in self.on_missed for one in ask()):
+                data["missed"] = missed
         self.record("end", WORLD, data=data)
         return self.ending
 
@@ -675,6 +688,7 @@ class World:
         self.on_network.clear()
         self.on_settled.clear()
         self.on_waiting.clear()
+        self.on_missed.clear()
         self.before_end.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = self.on_read = self.on_stuck = None

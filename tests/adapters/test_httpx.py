@@ -115,6 +115,14 @@ def test_an_answer_comes_back_in_virtual_time():
         assert response.http_version == "HTTP/1.1"
 
 
+def test_a_proxy_of_this_machine_is_none_of_a_run(monkeypatch):
+    plain = [response.json() for response, _ in heard(charged)]
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy.example:1080")  # needs a package of its own
+    assert [response.json() for response, _ in heard(charged)] == plain
+    with pytest.raises(ImportError):
+        httpx.Client()  # outside of a run it is as ever
+
+
 @pytest.mark.parametrize(
     ("fault", "error", "took"),
     [

@@ -1,12 +1,14 @@
 """Threads that code under test starts: they run in virtual time, and no real one is started."""
 
 import _thread
+import gc
 import os
 import queue
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import pytest
@@ -212,7 +214,6 @@ def test_two_workers_share_a_queue(kind):
 # ---- what a thread is
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="not modelled: see thread_locals")
 def test_threads_have_values_of_their_own():
     def loop(house):
         local, seen = threading.local(), []
@@ -233,6 +234,35 @@ def test_threads_have_values_of_their_own():
         house.env.note(str(seen))
 
     assert said(main(loop)) == ["[1, 2]"]
+
+
+class Value:
+    """Something that a weak reference can be made to."""
+
+
+KEPT = threading.local()
+
+
+def test_what_a_thread_kept_is_gone_with_it():
+    KEPT.value = "of the test"
+    kept = []
+
+    def loop(house):
+        def work(end_s):
+            KEPT.value = Value()
+            kept.append(weakref.ref(KEPT.value))
+            time.sleep(end_s)
+
+        for end_s in (1, 100_000):  # one ends, one is left when the run is over
+            threading.Thread(target=work, args=(end_s,), daemon=True).start()
+        time.sleep(2)
+        gc.collect()
+        house.env.note(str([one() is None for one in kept]))
+
+    assert said(main(loop)) == ["[True, False]"]
+    gc.collect()
+    assert [one() for one in kept] == [None, None]
+    assert KEPT.value == "of the test"
 
 
 def test_threads_have_names_and_numbers_of_their_own():

@@ -1,25 +1,33 @@
 """No green without proof: where nothing was tested, every door says so and none is green."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from textwrap import dedent
 
+import pika
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from chaosharness import (
+    AMQP,
+    SQS,
     Crash,
+    Exchange,
     Gateway,
     Kafka,
     KeyValue,
     Property,
+    Queue,
     RabbitMQ,
+    SQSQueue,
     System,
     chaos_settings,
     chaos_test,
@@ -30,6 +38,8 @@ from chaosharness import (
     schedules,
     sometimes,
 )
+from chaosharness.checkers.progress import upset
+from chaosharness.checkers.proof import unproved
 from chaosharness.cli import main
 from chaosharness.errors import InvalidDefinition, NothingProved, RealIO
 from chaosharness.reporting import summary
@@ -439,3 +449,112 @@ def test_handlers_that_do_nothing_prove_nothing_where_nothing_is_claimed():
 def test_handlers_that_do_nothing_may_keep_what_is_claimed():
     handled = eventually("it is handled", lambda history: any(history.of("handled")))
     assert explore(filtering(word="Order", claims=[handled]), faults_max=1).result == "holds"
+
+
+def bound_at(worker_s, *, transient=False):
+    """Return orders published to an exchange, which a worker binds its queue to when it begins."""
+    system = System("late")
+    bus = system.add(RabbitMQ("bus", exchanges={"orders": Exchange("topic")}, queues=["other"]))
+    system.add(AMQP("rabbit", bus))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("billing")
+    def billing(env):
+        client = env.client(bank)
+
+        def work():
+            time.sleep(worker_s)
+            channel = pika.BlockingConnection(pika.ConnectionParameters("rabbit")).channel()
+            channel.queue_declare("billing", durable=True, auto_delete=transient)
+            channel.queue_bind("billing", "orders", "order.*")
+            for method, _, body in channel.consume("billing"):
+                order = json.loads(body)
+                client.charge(order["id"], 500, key=order["id"])
+                channel.basic_ack(method.delivery_tag)
+
+        env.main(work)
+
+    @system.service("others")
+    def others(env):
+        client = env.client(bank)
+        env.consume(
+            bus, "other", lambda order: client.charge(order["id"], 1, key="1" + order["id"])
+        )
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        time.sleep(2)
+        env.publisher(bus)("order.created", order, exchange="orders")
+        env.publisher(bus)("other", order)
+
+    return system
+
+
+def test_what_is_published_before_its_queue_is_bound_proves_nothing_and_says_who_published_it():
+    campaign = explore(bound_at(5), faults_max=1, runs_max=1)
+    assert campaign.result == "unknown"
+    reason = campaign.reasons[0]
+    assert reason.startswith("what client.place published as 'order.created' was dropped, even")
+    assert "Declare and bind the queue before anything is published" in reason
+    assert campaign.upset == (
+        "what client.place published to exchange 'orders' as 'order.created' was dropped: no queue "
+        "is bound for it, and one is only later (bind it before anything is published), once",
+    )
+
+
+def test_what_is_published_after_its_queue_is_bound_is_no_matter():
+    run = bound_at(0).run()
+    assert not unproved(run.history, run.items) and not upset(run.history)
+
+
+def test_a_queue_of_its_consumer_alone_takes_what_comes_from_then_on_by_design():
+    run = bound_at(5, transient=True).run()
+    assert not unproved(run.history, run.items)
+    assert [one.partition(" as ")[0] for one in upset(run.history)] == [
+        "what client.place published to exchange 'orders'"
+    ]
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_queue_that_nobody_reads_is_named(read):
+    system = System("parked")
+    queues = {"orders": SQSQueue(), "review": SQSQueue()}
+    bus, bank = system.add(SQS("bus", queues)), system.add(Gateway("bank"))
+
+    @system.service("pay")
+    def pay(env):
+        client, send = env.client(bank), env.publisher(bus)
+
+        def on_order(order):
+            client.charge(order["id"], 500, key=order["id"])
+            send("review", order)
+
+        env.consume(bus, "orders", on_order)
+        if read:
+            env.consume(bus, "review", lambda order: None)
+
+    @system.entry(examples=[{"id": "o1"}, {"id": "o2"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    found = explore(system, faults_max=1, runs_max=20).upset
+    named = "nobody read what pay.on_order published to queue 'review', 2 times"
+    assert found == (() if read else (named,))
+
+
+def test_messages_that_wait_in_a_queue_for_their_time_are_read_where_they_go_then():
+    system = System("later")
+    later = Queue(ttl_ms=5_000, dead_letter="orders")
+    bus = system.add(RabbitMQ("bus", queues={"orders": Queue(), "later": later}))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("pay")
+    def pay(env):
+        client = env.client(bank)
+        env.consume(bus, "orders", lambda order: client.charge(order["id"], 5, key=order["id"]))
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("later", order)
+
+    assert explore(system, faults_max=1, runs_max=20).upset == ()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -307,6 +309,99 @@ def test_what_a_handler_leaves_in_memory_is_seen_by_rounds_through_threads():
     (noted,) = [event.at_ms for event in run.history.of("note")]
     assert 200_000 <= noted <= 201_050
     assert len(reads(run)) < 40
+
+
+def by_a_pool(loops, *, slow_s=200.0):
+    """A handler that takes its time, and plain loops beside it, each in a service of its own."""
+    system = System("by a pool")
+    bus = system.add(Kafka("bus", topics={"orders": 1}))
+    db = system.add(SQLite("db", schema="CREATE TABLE outbox (id TEXT PRIMARY KEY)"))
+
+    @system.service("pay")
+    def pay(env):
+        env.consume(bus, "orders", lambda order: time.sleep(slow_s))
+
+    for number, loop in enumerate(loops):
+
+        @system.service(f"loop-{number}")
+        def service(env, loop=loop):
+            env.main(partial(loop, env, env.connect(db)))
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+def submits(env, connection):
+    with ThreadPoolExecutor(2) as pool:
+        while True:
+            asked = pool.submit(asks, connection)
+            asked.result()
+            time.sleep(1)
+
+
+def starts_a_thread(env, connection):
+    while True:
+        thread = threading.Thread(target=asks, args=(connection,))
+        thread.start()
+        thread.join()
+        time.sleep(1)
+
+
+def hands_to(worker):
+    """A loop that hands the same to a thread each second, by a queue."""
+
+    def loop(env, connection):
+        todo = queue.Queue()
+        threading.Thread(target=worker, args=(env, connection, todo), daemon=True).start()
+        while True:
+            todo.put("look")
+            time.sleep(1)
+
+    return loop
+
+
+def looks_when_told(env, connection, todo):
+    while True:
+        todo.get()
+        asks(connection)
+
+
+def counts_what_it_is_told(env, connection, todo):
+    told = 0
+    while True:
+        todo.get()
+        asks(connection)
+        told += 1
+        if told == 91:
+            env.note("ninety-one")
+
+
+def reads_the_clock_when_told(env, connection, todo):
+    began = time.monotonic()
+    while True:
+        todo.get()
+        asks(connection)
+        if time.monotonic() - began > 89.5:
+            env.note("ninety seconds")
+            began = float("inf")
+
+
+@pytest.mark.parametrize("many", [1, 2, 3])
+@pytest.mark.parametrize("loop", [submits, starts_a_thread, hands_to(looks_when_told)])
+def test_a_round_that_goes_through_a_pool_or_a_thread_is_one_round(loop, many):
+    run = by_a_pool([loop] * many).run()
+    assert run.ending.verdict == "quiet"
+    assert len(reads(run)) < 20 * many
+
+
+@pytest.mark.parametrize("worker", [counts_what_it_is_told, reads_the_clock_when_told])
+def test_who_is_woken_in_each_round_and_goes_on_to_something_else_is_not_skipped(worker):
+    run = by_a_pool([submits, hands_to(worker)]).run()
+    (noted,) = [event.at_ms for event in run.history.of("note")]
+    assert noted == 90_000
 
 
 def test_the_search_finds_what_a_relay_loses():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Mapping
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any, Final
 
@@ -58,6 +59,10 @@ _LOST: Final = (
 )
 
 
+library_of: ContextVar[str] = ContextVar("chaosharness.library_of", default="psycopg")
+"""Which library connects: psycopg2 does so by this one."""
+
+
 def store_at(scope: Scope, host: str, database: str, library: str) -> OpenPostgreSQL:
     """Return the store that stands for a server's database, in this run.
 
@@ -86,12 +91,14 @@ def _connect_gen(real: Any, cls: Any, conninfo: str = "", **_: Any) -> Steps:
     scope = current_scope("psycopg.connect")
     known = conninfo_to_dict(conninfo)
     host, database = str(known.get("host") or ""), str(known.get("dbname") or "")
-    store = store_at(scope, host, database, "psycopg")
+    library = library_of.get()
+    store = store_at(scope, host, database, library)
     if store.down:
         words = f'connection failed: connection to server at "{host}" failed: Connection refused'
         raise psycopg.OperationalError(words)
     session = store.session(scope.incarnation)
-    note_spoken(scope, "psycopg", f"{store.name}.connect")
+    if library == "psycopg":  # else who connects by this one says so
+        note_spoken(scope, library, f"{store.name}.connect")
     session.configure(str(known.get("options") or ""))
     made = cls(session.backend.pgconn)
     setattr(made, _SESSION, session)

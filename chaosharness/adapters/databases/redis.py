@@ -25,10 +25,12 @@ from typing import Any, Final
 import redis
 from fakeredis import FakeAsyncRedis, FakeRedis
 
+from chaosharness.adapters.databases.channels import LATENCY_MS, Ear, channels_of, is_cut
 from chaosharness.adapters.databases.entries import told_whose
 from chaosharness.adapters.databases.streams import mentions_streams
 from chaosharness.adapters.databases.streams import script as streams_script
 from chaosharness.adapters.dispatch import Library, Seam
+from chaosharness.adapters.frames import users_frame
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.redis.desk import Held
 from chaosharness.brokers.redis.redis import OpenRedis as OpenStreams
@@ -42,6 +44,7 @@ from chaosharness.stores.address import one_of
 from chaosharness.stores.address import read as read_address
 from chaosharness.stores.redis.commands import (
     NOT_MODELLED,
+    SUBSCRIBES,
     Request,
     packed_words,
     read,
@@ -111,6 +114,8 @@ class _Ours:
     store: OpenRedis
     streams: OpenStreams | None = None
     handed: dict[str, Held] | None = None
+    ear: Ear | None = None
+    listened = False
     life: int
     _sock: Any
 
@@ -156,6 +161,8 @@ class _Ours:
             store.verdict(scope)
         if not arrives:
             raise (yield from lost(scope, operation, attempt, line, happened=False))
+        if request.verb == "publish" and self._tells(request):
+            yield LATENCY_MS  # who listens when it has arrived hears it
         have(scope, operation, attempt, self._effect, (request, packed))
         if armed:
             yield from after(scope, operation, attempt, line)
@@ -198,9 +205,16 @@ class _Ours:
             raise
         for duration_ms in request.durations_ms():
             scope.world.know_duration(duration_ms)
-        for channel in request.channels():
-            if not channel.startswith(tuple(store.aside)):
-                scope.world.past.add(f"subscribers of {channel} at {store.name}")
+        if request.verb in SUBSCRIBES:
+            self._listen(scope, request)
+            scope.record("read", operation, attempt, data)
+            return
+        said = [one for one in request.published() if channels_of(store).knows(one[0])]
+        if said and request.verb == "publish":
+            self.answer(channels_of(store).publish(scope, operation, attempt, *said[0]))
+            return
+        for channel in () if said else self._tells(request):
+            scope.world.past.add(f"subscribers of {channel} at {store.name}")
         if store.expires:
             clock_read(None, SECONDS)  # an answer may be another when something has expired
         if request.reads:
@@ -221,6 +235,56 @@ class _Ours:
         if changed:
             for hear in store.heard:
                 hear(scope, operation, attempt, request)
+        for one in said:
+            channels_of(store).publish(scope, operation, attempt, *one)
+
+    # ---- for Pub/Sub
+
+    def _tells(self, request: Request) -> list[str]:
+        """Return the channels that it publishes to, but for those of a library's own."""
+        aside = tuple(self.store.aside)
+        names = (_text(name) for name, _ in request.published())
+        return [name for name in names if not name.startswith(aside)]
+
+    def _listen(self, scope: Scope, request: Request) -> None:
+        channels = channels_of(self.store)
+        if self.ear is None:
+            self.ear = Ear(scope.incarnation)
+            channels.join(self.ear)
+        channels.said(self.ear, request.words[0])
+
+    def _listens_no_more(self) -> None:
+        """Leave, where the connection ends."""
+        if self.ear is not None:
+            channels_of(self.store).leave(self.ear)
+            self.ear, self.listened = None, True
+
+    def _reach(self, scope: Scope) -> Script[None]:
+        """Find the server, for one that has listened: in vain, where the network is cut.
+
+        Others find out when they send something. This one would subscribe within each attempt to
+        subscribe, as often as it can connect.
+        """
+        if is_cut(scope.incarnation, self.store):
+            yield _Line(self.store, self).timeout_ms
+            raise redis.TimeoutError("Timeout connecting to server")
+
+    def _hears(self) -> Ear | None:
+        """Return what listens, where nothing else is to be read first."""
+        return self.ear if self._sock is None or self._sock.responses.empty() else None
+
+    def _heard(self, ear: Ear, scope: Scope, options: dict[str, Any]) -> Any:
+        """Return what has come; None for nothing.
+
+        Raises:
+            ConnectionError: The connection has ended.
+        """
+        if ear.broken:
+            raise redis.ConnectionError("Connection closed by server.")
+        found = ear.take(scope)
+        return found if options.get("disable_decoding", False) else self._decode(found)
+
+    _decode: Any
 
     def _feed(self, packed: list[bytes]) -> None:
         for part in with_info(packed):
@@ -237,6 +301,9 @@ class Connection(_Ours, _SYNC):  # type: ignore[misc]
     """A connection of `redis.Redis`."""
 
     def _connect(self) -> Any:
+        if self.listened:
+            scope = current_scope("redis")
+            scope.colour.block(self._reach(scope), scope)
         _see(self.store)
         self.life = self.store.lives
         made = super()._connect()
@@ -255,11 +322,40 @@ class Connection(_Ours, _SYNC):  # type: ignore[misc]
             self.disconnect()
             raise
 
+    def can_read(self, timeout: float | None = 0) -> bool:
+        """Say whether anything can be read, within this time."""
+        ear = self._hears()
+        if ear is None:
+            return bool(super().can_read(timeout))
+        if ear.is_empty() and timeout != 0:
+            scope = current_scope("redis")
+            scope.colour.block(ear.wait(scope, timeout, users_frame()), scope)
+        return not ear.is_empty()
+
+    def read_response(self, **options: Any) -> Any:
+        """Return the next answer, or what is heard."""
+        ear = self._hears()
+        if ear is None:
+            return super().read_response(**options)
+        scope = current_scope("redis")
+        if ear.is_empty():
+            wait = ear.wait(scope, options.get("timeout"), users_frame())
+            scope.colour.block(wait, scope)
+        return self._heard(ear, scope, options)
+
+    def disconnect(self, *arguments: Any, **options: Any) -> None:
+        """End the connection."""
+        self._listens_no_more()
+        super().disconnect(*arguments, **options)
+
 
 class AsyncConnection(_Ours, _ASYNC):  # type: ignore[misc]
     """A connection of `redis.asyncio.Redis`."""
 
     async def _connect(self) -> Any:
+        if self.listened:
+            scope = current_scope("redis")
+            await scope.colour.drive(self._reach(scope), scope)
         _see(self.store)
         self.life = self.store.lives
         return await super()._connect()
@@ -274,6 +370,31 @@ class AsyncConnection(_Ours, _ASYNC):  # type: ignore[misc]
         except redis.RedisError:
             await self.disconnect(nowait=True)
             raise
+
+    async def can_read(self, timeout: float | None = 0) -> bool:
+        """Say whether anything can be read, within this time."""
+        ear = self._hears()
+        if ear is None:
+            return bool(await super().can_read(timeout))
+        if ear.is_empty() and timeout != 0:
+            scope = current_scope("redis")
+            await scope.colour.drive(ear.wait(scope, timeout, users_frame()), scope)
+        return not ear.is_empty()
+
+    async def read_response(self, **options: Any) -> Any:
+        """Return the next answer, or what is heard; None if that is nothing."""
+        ear = self._hears()
+        if ear is None:
+            return await super().read_response(**options)
+        scope, timeout = current_scope("redis"), options.get("timeout")
+        if ear.is_empty() and timeout != 0:
+            await scope.colour.drive(ear.wait(scope, timeout, users_frame()), scope)
+        return self._heard(ear, scope, options)
+
+    async def disconnect(self, *arguments: Any, **options: Any) -> None:
+        """End the connection."""
+        self._listens_no_more()
+        await super().disconnect(*arguments, **options)
 
 
 class Replies:
@@ -313,6 +434,10 @@ class Ready(Event):
 def _see(store: OpenRedis) -> None:
     if store.down:
         raise redis.ConnectionError(f"Error 111 connecting to {store.name}. Connection refused.")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
 
 
 # ---- pools

@@ -88,11 +88,20 @@ def _response(answer: Answer) -> httpx.Response:
     )
 
 
+def _no_proxies(real: Any) -> dict[str, str | None]:
+    """Return no proxy: hosts of a run are asked as they are, whatever this machine's variables say.
+
+    Each client looks through all of them when it is made, and `httpx.post` makes one.
+    """
+    return {}
+
+
 LIBRARY: Final = Library(
     "httpx",
     tested=">=0.27,<0.29",
     seams=(
         Seam("httpx:HTTPTransport.handle_request", ("self", "request"), _handle),
         Seam("httpx:AsyncHTTPTransport.handle_async_request", ("self", "request"), _handle_later),
+        Seam("httpx._client:get_environment_proxies", (), _no_proxies),
     ),
 )

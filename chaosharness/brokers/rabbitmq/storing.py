@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.events import published, unroutable
 from chaosharness.brokers.message import NO_HEADERS, POISON
@@ -25,11 +27,13 @@ Draft = tuple[Copy, bool, str]
 class Storing:
     """How a message enters the queues of a broker, with what a fault makes of it."""
 
-    __slots__ = ("_broker", "_world")
+    __slots__ = ("_broker", "_dropped", "_world")
 
     def __init__(self, broker: Market) -> None:
         self._broker = broker
         self._world = broker.world
+        self._dropped: list[Copy] = []
+        self._world.on_missed.append(self._missed)
 
     def store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         copy, mandatory, in_hand = draft
@@ -85,6 +89,20 @@ class Storing:
             unroutable(scope, copy)
             if mandatory:
                 raise Unroutable(f"{operation}: no queue is bound for it")
+            self._dropped.append(copy)
         if refusing:
             node.refuse(copy, refusing)
             raise refused(scope, operation, attempt, self._broker)
+
+    def _missed(self) -> Iterator[int]:
+        """Return which messages were dropped that a queue is bound for at the end.
+
+        Queues of one connection are none of these: what was published before they were there is
+        not theirs by design.
+        """
+        node = self._broker.node
+        for copy in self._dropped:
+            names = node.route(copy.exchange, copy.topic, copy.headers)
+            kinds = [node.queues[name].definition for name in names]
+            if any(not (kind.exclusive or kind.auto_delete) for kind in kinds):
+                yield copy.published

@@ -270,7 +270,7 @@ class Reader:
                     del what["key"]
                 if not self.options.ignores(place):
                     yield place, what, entity, index
-            elif kind == "publish" and "instead_of" not in data:
+            elif kind == "publish" and "instead_of" not in data and "lossy" not in data:
                 if cause >= 0 and raw[cause][1] == "dead":
                     continue
                 value = data.get("value")

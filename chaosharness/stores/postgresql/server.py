@@ -301,6 +301,11 @@ class Database:
         )
         self.final_sql = " UNION ALL ".join(self._rows_of(str(table)) for (table,) in tables)
 
+    @property
+    def conninfo(self) -> str:
+        """How it is connected to."""
+        return self._conninfo
+
     def connect(self) -> Backend:
         """Return a connection that nobody uses."""
         if self.idle:

@@ -35,9 +35,8 @@ NOT_MODELLED: Final = {
     ),
     **dict.fromkeys(("wait", "waitaof"), "there are no replicas"),
     **dict.fromkeys(
-        ("subscribe", "psubscribe", "ssubscribe", "monitor"),
-        "Pub/Sub tells nobody here. Call what handles a message from an entry, or by a topic of a "
-        "broker (Kafka, RabbitMQ), with a group for each who hears it",
+        ("ssubscribe", "sunsubscribe", "monitor"),
+        "channels that are sharded, and MONITOR, are those of one server. Subscribe to the channel",
     ),
     **dict.fromkeys(
         (
@@ -49,6 +48,9 @@ NOT_MODELLED: Final = {
 }
 CALLED: Final = {"incrby": "incr", "decrby": "decr"}
 """What clients call a command that they send by another name."""
+
+SUBSCRIBES: Final = frozenset({"subscribe", "psubscribe", "unsubscribe", "punsubscribe"})
+"""What a client says of what it listens to: it changes nothing that is stored."""
 
 _PUBLISHES: Final = frozenset({b"publish", b"spublish"})
 _LASTING: Final = {b"EX": 1_000, b"PX": 1}
@@ -80,11 +82,11 @@ class Request:
                 return words[place].decode("utf-8", "backslashreplace")
         return ""
 
-    def channels(self) -> Iterator[str]:
-        """Yield the channels that it publishes to."""
+    def published(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the channels that it publishes to, and what."""
         for words in self.words:
-            if words[0].lower() in _PUBLISHES and len(words) > 1:
-                yield words[1].decode("utf-8", "backslashreplace")
+            if words[0].lower() in _PUBLISHES and len(words) > 2:
+                yield words[1], words[2]
 
     def durations_ms(self) -> Iterator[int]:
         """Yield how long what it sets will last."""
@@ -105,7 +107,7 @@ def read(packed: Iterable[bytes]) -> Request:
     if len(verbs) > 1 and verb != "multi":
         verb = "pipeline"
     inner = [one for one in verbs if one not in ("multi", "exec")]
-    reads = all(one in READS or one in SILENT for one in inner)
+    reads = all(one in READS or one in SILENT or one in SUBSCRIBES for one in inner)
     return Request(verb, words, reads, all(one in SILENT for one in verbs))
 
 

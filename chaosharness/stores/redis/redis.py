@@ -5,13 +5,15 @@ Source:
     scripting". What commands do is fakeredis's.
 
 Modelled:
+    Pub/Sub, as a broadcast that is lossy: who does not listen just then, or loses the connection,
+    hears nothing of it (`adapters/databases/channels.py`).
     Each command, transaction or pipeline is one site. Expiry is in virtual time. A request or its
     answer may be lost, and what the client does then is its own: redis-py sends it again. A crash
     of a service leaves everything as it is; a crash of Redis (`LostWrites`) takes what was not on
     the disk.
 
 Not modelled:
-    Commands that wait at the server, Pub/Sub, streams (the broker `Redis` has those), Cluster,
+    Commands that wait at the server, streams (the broker `Redis` has those), Cluster,
     Sentinel, replicas and failover, evictions, `MAXMEMORY`. Limits of a pool of connections.
     Whatever fakeredis does otherwise than Redis.
 """
@@ -27,6 +29,7 @@ import attrs
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import (
     Crash,
+    Delay,
     LostReply,
     LostRequest,
     LostWrites,
@@ -39,7 +42,7 @@ from chaosharness.handlers.port import Surface, surface
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.spans import DAY_MS, EPOCH_MS
-from chaosharness.kernel.world import World
+from chaosharness.kernel.world import Lasting, World
 from chaosharness.stores.address import is_address, read
 from chaosharness.stores.durable import OpenStore
 from chaosharness.stores.repeats import Repeats
@@ -67,6 +70,14 @@ UNSAVED: Final = surface(
     after=(LostReply, Pause, Crash, LostWrites),
     also_before=(Pause, Crash, *_CUTS),
 )
+
+
+HEARING: Final = surface(before=(NetworkPartition, Delay), after=(LostReply,))
+"""What may strike where a message of Pub/Sub is handed to one who listens.
+
+Redis documentation, "Pub/Sub", "Delivery semantics": at most once. It is lost with its connection
+(`LostReply`); who is cut off misses what is said meanwhile; and it may be under way for a while.
+"""
 
 
 @attrs.frozen(eq=False)
@@ -136,6 +147,8 @@ class OpenRedis(OpenStore):
         self.lives = 1
         self.aside: set[str] = set()
         self.lasting_ms = 0  # the longest time that a key was given to live
+        self.channels: Any = None
+        self.on_restart: list[Callable[[], object]] = []
         self.heard: list[Callable[[Scope, str, int, Any], None]] = []
         self.repeats = Repeats(self._with_numbers)
         self._images: list[tuple[int, dict[int, Any]]] = []
@@ -161,10 +174,20 @@ class OpenRedis(OpenStore):
         since_ms = max(0, self.world.now - self.unsynced_ms)
         lost = self.forget(since_ms)
         self.lives += 1
+        self._restarts()
         self.world.effects += 1
         data = {"store": self.name, "why": "crash of Redis", "since_ms": since_ms, "commits": lost}
         scope.record("rollback", "", 0, data)
         return True
+
+    def _begin_outage(self, lasting: Lasting) -> None:
+        super()._begin_outage(lasting)
+        self._restarts()
+
+    def _restarts(self) -> None:
+        """End the connections of those who wait for something: they are told at once."""
+        for tell in self.on_restart:
+            tell()
 
     def forget(self, since_ms: int) -> int:
         """Go back to the state before the first change at or after a moment."""

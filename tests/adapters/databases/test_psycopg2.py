@@ -1,4 +1,4 @@
-"""psycopg2: engines of SQLAlchemy on it run on a `PostgreSQL` store; what connects is refused."""
+"""psycopg2: engines of SQLAlchemy on it run on a `PostgreSQL` store."""
 
 import pytest
 
@@ -110,24 +110,19 @@ def test_outside_of_a_run_it_is_the_real_one():
     assert isinstance(error.value.orig, psycopg2.OperationalError)
 
 
-def test_what_connects_by_itself_is_refused_with_its_line():
+@pytest.mark.parametrize("by_itself", [True, False])
+def test_what_no_store_stands_for_is_refused_with_its_line(by_itself):
     def on_order(order: dict):
-        psycopg2.connect("host=db.shop.example dbname=orders")
+        if by_itself:
+            psycopg2.connect("host=db.shop.example dbname=orders")
+        with engine.connect() as connection:
+            connection.scalar(select(1))
 
     with pytest.raises(InvalidDefinition) as refused:
         shop(on_order, SQLite("db", SCHEMA)).run()
     words = str(refused.value)
-    assert "orders.on_order connects by psycopg2 (at tests/adapters/databases/test_" in words
-    assert 'add PostgreSQL("db", schema)' in words
-
-
-def test_so_is_an_engine_that_no_store_stands_for():
-    def on_order(order: dict):
-        with engine.connect() as connection:
-            connection.scalar(select(1))
-
-    with pytest.raises(InvalidDefinition, match="connects by psycopg2"):
-        shop(on_order, SQLite("db", SCHEMA)).run()
+    assert "connects to db.shop.example/orders by psycopg2 (at tests/adapters/databases/" in words
+    assert 'add PostgreSQL("db", schema, url="postgresql://db.shop.example/orders")' in words
 
 
 def test_in_the_place_of_a_server_sqlite_stands_as_for_any_driver():

@@ -220,7 +220,7 @@ def test_a_server_says_of_itself_what_clients_look_at_before_they_begin():
     assert every["role"] == "master"
 
 
-def test_channels_that_are_published_to_are_named_and_subscribers_are_told_what_to_do():
+def test_channels_that_are_published_to_and_nobody_hears_are_named_and_sharded_ones_are_refused():
     def tell(order: dict):
         cache.publish("prices", order["id"])
         with cache.pipeline() as pipeline:
@@ -233,9 +233,11 @@ def test_channels_that_are_published_to_are_named_and_subscribers_are_told_what_
     assert shop(count, RedisStore("cache")).run().unspoken == ()
 
     def hear(order: dict):
-        cache.pubsub().subscribe("prices")
+        cache.pubsub().ssubscribe("prices")
 
-    words = "SUBSCRIBE is not modelled .*test_redis.* Pub/Sub tells nobody here. Call what handles"
+    words = (
+        "SSUBSCRIBE is not modelled .*test_redis.* channels that are sharded, .*Subscribe to the"
+    )
     with pytest.raises(InvalidDefinition, match=words):
         shop(hear, RedisStore("cache")).run()
 

@@ -109,6 +109,11 @@ CURES: Final = {
         "somebody who looks there.",
         "a-message-that-nobody-has",
     ),
+    "broadcast": Cure(
+        "something that keeps messages until they are done (a stream, a queue, a table of what is "
+        "to do): what is only broadcast is a hint to look there.",
+        "a-message-that-nobody-has",
+    ),
     "aged": Cure(
         "records kept for longer than anybody may be away or behind, an alert on lag, and a way to "
         "read from the source what was missed.",

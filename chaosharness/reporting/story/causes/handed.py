@@ -43,6 +43,8 @@ def let_go(case: Case) -> Cause | None:
         who, what = case.narrator.name(sent.broker), case.narrator.message(index)
         before = f" after it had been handed out {times(len(deliveries))}" if deliveries else ""
         kind, why = LOGS.get(reason, ("dropped", "it was put nowhere, so nobody has it any more."))
+        if case.history[index].data.get("lossy"):
+            kind = "broadcast"
         words = (
             f"{who} let go of {what} ({clip(reason, 60)}){before}, and its work was not done: {why}"
         )
@@ -145,7 +147,8 @@ def never_again(case: Case) -> Cause | None:
         words = f"{broker} handed {what} to {who}{_how_it_ended(case, one)}"
         if any(one.index < ack.index for ack in _by_the_broker(case, one)):
             words += f"; {broker} counted it as acknowledged when it handed it out"
-            return Cause("ack", f"{words}, so it does not come again.")
+            kind = "broadcast" if case.history[one.sent.index].data.get("lossy") else "ack"
+            return Cause(kind, f"{words}, so it does not come again.")
         return Cause(
             "pending", f"{words}. Nobody acknowledged it, and nobody takes it up: it stays pending."
         )

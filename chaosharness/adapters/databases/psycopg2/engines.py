@@ -1,8 +1,7 @@
-"""psycopg2: it connects in C, where no guard sees it. So what connects by itself is refused here.
+"""Engines of SQLAlchemy on psycopg2: inside a run they have psycopg 3 for their driver.
 
-An engine of SQLAlchemy that has it for its driver, and for whose address a `PostgreSQL` store
-stands, has psycopg 3 for its driver inside a run: `engine_on_psycopg`. Both ask the same server;
-parameters are put into the text by the client, as psycopg2 does it, and errors are psycopg2's.
+For those whose address a `PostgreSQL` store stands for: `engine_on_psycopg`. Both ask the same
+server; parameters are put into the text by the client, as psycopg2 does it, and errors are its own.
 
 Source:
     psycopg2 2.9, `lib/__init__.py` (`connect`), `psycopg/error_type.c` (`__setstate__`);
@@ -10,41 +9,17 @@ Source:
     psycopg, Using a different Cursor class"; `ConnectionEvents`, "DialectEvents.handle_error".
 
 Not modelled:
-    `psycopg2.connect`, its pools, and `creator=` of an engine. Events of the engine itself, and of
-    the connections of the driver: `execute_values`, adapters, what `raw_connection()` returns.
+    `creator=` of an engine. Events of the engine itself, and of the connections of the driver:
+    `execute_values`, adapters, what `raw_connection()` returns.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
-
-from chaosharness.adapters.dispatch import Library, Swap, inside
-from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.places import asked_at
-from chaosharness.handlers.port import call_off, current_scope
 
 DRIVER: Final = "psycopg2"
 _ON_PSYCOPG: Final = "_chaosharness_on_psycopg"
 _OF_A_CONNECTION: Final = ("options", "connect_timeout", "application_name")
-
-
-def _connecting(real: Any) -> Any:
-    def connect(*arguments: Any, **options: Any) -> Any:
-        if not inside():
-            return real(*arguments, **options)
-        scope = current_scope(DRIVER)
-        call_off(
-            InvalidDefinition(
-                f"{scope.place} connects by psycopg2{asked_at()}, which is not modelled by itself: "
-                "it connects in C, past everything here. An engine of SQLAlchemy that has it for "
-                'its driver runs as it is: add PostgreSQL("db", schema), with url= for its host '
-                "and database. Else connect by psycopg 3, or pass the connection into the code "
-                "under test, and give it env.connect(store) here"
-            )
-        )
-
-    return connect
 
 
 def engine_on_psycopg(engine: Any) -> Any:
@@ -100,13 +75,13 @@ def _as_psycopg2(context: Any) -> None:
     if told is None or not hasattr(told, "orig"):
         return
     error = context.original_exception
-    orig = _translated(error)
+    orig = translated(error)
     if orig is not None:
         told.orig = orig
         told.args = tuple(str(one).replace("(psycopg.", "(psycopg2.", 1) for one in told.args)
 
 
-def _translated(error: BaseException) -> BaseException | None:
+def translated(error: BaseException) -> BaseException | None:
     """Return an error of psycopg's as psycopg2 raises it; None where it has none like it."""
     import psycopg2
     from psycopg2 import errors
@@ -124,19 +99,3 @@ def _translated(error: BaseException) -> BaseException | None:
     state = {"pgcode": code, "pgerror": f"ERROR:  {error}\n" if code else None}
     made.__setstate__(state)  # it has no other way in
     return made
-
-
-def _distribution() -> str:
-    """Return by which name it is installed here: it has two."""
-    try:
-        version("psycopg2-binary")
-    except PackageNotFoundError:
-        return "psycopg2"
-    return "psycopg2-binary"
-
-
-LIBRARY: Final = Library(
-    _distribution(),
-    tested=">=2.9,<3",
-    swaps=(Swap("psycopg2:connect", _connecting),),
-)
