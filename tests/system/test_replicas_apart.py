@@ -141,7 +141,9 @@ def test_without_faults_one_of_two_relays_sends():
         assert len(list(calm.history.of("publish"))) == 1
 
 
-@pytest.mark.parametrize(("sends_first", "kinds"), [(True, []), (False, ["effect lost", "message lost"])])
+@pytest.mark.parametrize(
+    ("sends_first", "kinds"), [(True, []), (False, ["effect lost", "message lost"])]
+)
 def test_a_relay_that_dies_in_between_is_not_made_up_for_by_its_twin(sends_first, kinds):
     operation = "relay.loop/db.commit"
     run = shop(sends_first=sends_first).run(
