@@ -163,8 +163,9 @@ class World:
         self.on_settled: list[Callable[[], str]] = []
         """Asked where a run comes to rest: what waits for somebody who never comes, or nothing."""
         self.on_waiting: list[Callable[[], Iterable[str]]] = []
-        self.on_missed: list[Callable[[], Iterable[int]]] = []
         """Asked then, too: what waits for somebody outside, who may be meant to come later."""
+        self.on_missed: list[Callable[[], Iterable[int]]] = []
+        """Asked at the end: which messages nobody took, though somebody would have later."""
         self.on_turn: Callable[[Hashable], None] | None = None
         self.past: set[str] = set()  # what went past this world: where to
         self.spoken: dict[str, set[str]] = {}  # client libraries, and operations they passed
