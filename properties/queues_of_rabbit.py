@@ -70,7 +70,9 @@ def test_an_alarm_that_outlasts_a_publisher_s_patience_is_enough() -> None:
     outbox.outbox().run(None, alarm).check(never_charged_twice("bank"))
 
 
-@pytest.mark.parametrize("right", [reports.reports, dispatch.dispatch, prices.prices])
+@pytest.mark.parametrize(
+    "right", [reports.reports, dispatch.dispatch, dispatch.requeue_beside_others, prices.prices]
+)
 @pytest.mark.parametrize("claim", [idempotent(), never_stuck()])
 def test_the_right_ones_keep_each_claim(right: Callable[[], System], claim: Property) -> None:
     assert kept_by(right(), claim)

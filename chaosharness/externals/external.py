@@ -23,6 +23,9 @@ from chaosharness.kernel.world import World
 
 _error: Final = allowed.maker_of_errors()
 
+KEYS: Final = ("key", "idempotency_key")
+"""What an argument is called that holds an idempotency key; HTTP's header goes by these too."""
+
 
 @attrs.frozen
 class Unchanged:
@@ -85,9 +88,10 @@ class External:
         reads: Methods that change nothing. A call of any other counts as an effect, and
             enters the ledger (events of kind `effect`) with its arguments, unless it raises or
             answers with `External.unchanged(...)`; an argument that is called `method` enters
-            it as `method_`. A call that is made again, with the same arguments, and leaves the
-            object's attributes as they were, where the first such call changed them, is none
-            either: the third party knew it, and did nothing.
+            it as `method_`. A call that is made again, with the same arguments or the same
+            idempotency key (`key`, `idempotency_key`), and leaves the object's attributes as they
+            were, where the first such call changed them, is none either: the third party knew
+            it, and did nothing.
         latency_ms: There and back.
         timeout_ms: How long a caller waits for an answer.
         timeout_error: What a caller sees when no answer comes.
@@ -273,11 +277,27 @@ class OpenExternal:
     def _knew(self, request: Any, before: Any) -> bool:
         """Say whether the object took a request for one that it had done already.
 
-        It is as it was before; and the first time, it was not: it is no mere stub.
+        It is as it was before; and the first time, it was not: it is no mere stub. The first
+        time is that of the same arguments, or of the same idempotency key.
         """
         changed = before != getattr(self.server, "__dict__", None)
         first = self._changed.setdefault(repr(plain(request)), changed)
+        key = self._key_of(*request)
+        if key is not None:
+            first = self._changed.setdefault(f"{request[0]} under {key}", changed) or first
         return first and not changed
+
+    def _key_of(self, method: str, arguments: Any, keywords: Any) -> str | None:
+        """Return the idempotency key of a request that a method takes, if it has one."""
+        for name in KEYS:
+            if keywords.get(name) is not None:
+                return repr(plain(keywords[name]))
+        function = getattr(self.server, method)
+        words = (_words_of(function.__func__) if _is_written(function) else None) or ()
+        for word, one in zip(words, arguments, strict=False):
+            if word in KEYS and one is not None:
+                return repr(plain(one))
+        return None
 
     def ledger(
         self, caller: Scope, operation: str, attempt: int, data: dict[str, Any], answer: Any = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from chaosharness.externals.rows import CALL
 from chaosharness.faults import (
     Crash,
     Delay,
@@ -16,8 +17,6 @@ from chaosharness.faults import (
     Fault,
     LostReply,
     LostRequest,
-    NetworkPartition,
-    Pause,
 )
 from chaosharness.handlers.amid import amid_calls
 from chaosharness.handlers.places import words_of
@@ -28,18 +27,11 @@ from chaosharness.handlers.port import (
     on_behalf,
     refused,
     strikes,
-    surface,
     trouble,
 )
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
-
-CALL: Final = surface(
-    before=(Delay, ErrorReply, LostRequest, NetworkPartition),
-    after=(LostReply, Pause, Crash),
-    also_before=(Pause, Crash),
-)
 
 Answer = tuple[Any, BaseException | None]
 NO_ANSWER: Final = object()

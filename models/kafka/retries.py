@@ -12,9 +12,13 @@ from chaosharness import Env, Kafka, SQLite, System, eventually, idempotent
 from chaosharness.kernel.history import History
 
 PRICES = [
-    {"item": "lamp", "cents": 500, "version": 1},
-    {"item": "lamp", "cents": 450, "version": 2},
+    [
+        {"item": "lamp", "cents": 500, "version": 1},
+        {"item": "lamp", "cents": 450, "version": 2},
+    ]
 ]
+"""Announced by one producer, one after the other: nothing on their way to the log swaps them."""
+
 TABLE = "CREATE TABLE prices (item TEXT PRIMARY KEY, cents INTEGER, version INTEGER)"
 WRITE = (
     "INSERT INTO prices VALUES (:item, :cents, :version) ON CONFLICT (item) DO UPDATE SET"
@@ -33,12 +37,17 @@ def retries() -> System:
     return _system("retries", by_version=True)
 
 
+def tried_in_place() -> System:
+    """Another right one: a price is tried until it is written, and what comes after it waits."""
+    return _system("retries-in-place", by_version=False, in_place=True)
+
+
 def retry_topic_breaks_order() -> System:
     """A price that waits in the retry topic is written over the one that came after it."""
     return _system("retries-blind", by_version=False)
 
 
-def _system(name: str, *, by_version: bool) -> System:
+def _system(name: str, *, by_version: bool, in_place: bool = False) -> System:
     system = System(name, arrival_ms=1_000)
     bus = system.add(Kafka("bus", {"prices": 1, "prices-retry": 1}, idempotent_producer=True))
     store = system.add(SQLite("shop-db", TABLE))
@@ -55,8 +64,10 @@ def _system(name: str, *, by_version: bool) -> System:
         def on_price(price: dict[str, Any]) -> None:
             try:
                 put(price)
-            except sqlite3.Error:  # the others must not wait for it
-                publish("prices-retry", price, key=price["item"])
+            except sqlite3.Error:
+                if in_place:
+                    raise
+                publish("prices-retry", price, key=price["item"])  # the others go on
 
         def on_retry(price: dict[str, Any]) -> None:
             env.sleep(10)
@@ -66,8 +77,10 @@ def _system(name: str, *, by_version: bool) -> System:
         env.consume(bus, "prices-retry", on_retry, group="shop-retry", **ASIDE)
 
     @system.entry(examples=PRICES)
-    def announce(env: Env, price: dict[str, Any]) -> None:
-        env.publisher(bus)("prices", price, key=price["item"])
+    def announce(env: Env, prices: list[dict[str, Any]]) -> None:
+        publish = env.publisher(bus)
+        for price in prices:
+            publish("prices", price, key=price["item"])
 
     system.claim(AT_ITS_LATEST, idempotent())
     return system

@@ -30,6 +30,9 @@ CHECK_S = 20
 
 ACK_WAIT_MS = 60_000
 RETRY_S = 10.0
+TRIES = 8
+"""With ten seconds between them all are within two minutes; then the order is left for later."""
+
 LATE_S = 600.0
 """Later than the two minutes in which a stream recognises a message id."""
 
@@ -62,8 +65,16 @@ def ack_wait_shorter_than_the_handler() -> System:
     return _system("desk-hasty", ack_wait_ms=15_000, named="anew", replicas=2)
 
 
+def window_longer_than_the_retry() -> System:
+    """Another right one: a charge is named after the attempt, and the stream knows it again.
+
+    All attempts are made in less than the two minutes in which it does.
+    """
+    return _system("desk-in-time", named="by attempt")
+
+
 def no_message_id() -> System:
-    """What is published again after a lost acknowledgement is a second message, and charged."""
+    """The same without an id: what is published again is a second message, and charged."""
     return _system("desk-nameless", named="by attempt", message_id=False)
 
 
@@ -130,8 +141,7 @@ def _system(
         publish = env.publisher(bus)
 
         def on_order(order: Order) -> None:
-            attempt = 1
-            while True:
+            for attempt in range(1, TRIES + 1):
                 try:
                     publish(
                         "charges.wanted",
@@ -141,7 +151,8 @@ def _system(
                     )
                     return
                 except OSError:
-                    attempt += 1
+                    if attempt == TRIES:
+                        raise
                     env.sleep(retry_s)
 
         env.consume(bus, "front", on_order, on_error="nak", on_unreadable="term")

@@ -49,6 +49,11 @@ def dispatch() -> System:
     return _system("dispatch", waits_aside=True)
 
 
+def requeue_beside_others() -> System:
+    """Another right one: it is requeued, and the payment is handed out beside it."""
+    return _system("dispatch-beside", waits_aside=False, prefetch=10)
+
+
 def requeue_that_starves() -> System:
     """It is requeued: to the head of its queue, in front of the payment that it waits for.
 
@@ -57,7 +62,7 @@ def requeue_that_starves() -> System:
     return _system("dispatch-starved", waits_aside=False)
 
 
-def _system(name: str, *, waits_aside: bool) -> System:
+def _system(name: str, *, waits_aside: bool, prefetch: int = 1) -> System:
     system = System(name, budget=Budget(deliveries_max=20))
     tasks = Queue(dead_letter="later") if waits_aside else Queue()
     later = Queue(ttl_ms=5_000, dead_letter="tasks")
@@ -105,7 +110,7 @@ def _system(name: str, *, waits_aside: bool) -> System:
             bus,
             "tasks",
             on_task,
-            prefetch=1,
+            prefetch=prefetch,
             on_error="reject" if waits_aside else "requeue",
             backoff_ms=100,
             on_unreadable="skip",

@@ -107,6 +107,8 @@ def test_aiokafka_has_one_batch_under_way_for_each_log_partition():
         (by_kafka_python, {"enable_idempotence": False}),
     ],
 )
-@pytest.mark.parametrize("fault", FIRST[:2], ids=lambda one: one.kind)
+@pytest.mark.parametrize("fault", FIRST, ids=lambda one: one.kind)
 def test_who_has_several_in_flight_and_no_numbers_may_swap_them(client, options, fault):
-    assert stored(client, fault, **options) == ([b"b", b"c", b"a"], [None] * 3)
+    """And whoever has no answer stores it twice, with the others in between."""
+    before = [b"a"] if isinstance(fault, LostReply) else []
+    assert stored(client, fault, **options) == ([*before, b"b", b"c", b"a"], [None] * 3)

@@ -12,6 +12,7 @@ from chaosharness import (
     DynamoStream,
     EventBridge,
     EventRule,
+    Gateway,
     Kafka,
     KafkaTopic,
     Lambda,
@@ -24,9 +25,11 @@ from chaosharness import (
     System,
 )
 
-sqs, sns, events = (
-    boto3.client(name, region_name="us-east-1") for name in ("sqs", "sns", "events")
+sqs, sns, events, tables = (
+    boto3.client(name, region_name="us-east-1") for name in ("sqs", "sns", "events", "dynamodb")
 )
+ITEM = {"id": {"S": "o1"}}
+PUT = [{"Put": {"TableName": "orders", "Item": ITEM}}]
 ORDER = {"id": "o1"}
 EVENT = {"Source": "shop", "DetailType": "Placed", "Detail": '{"id": "o1"}'}
 
@@ -123,6 +126,66 @@ def of_dynamodb(kind):
         env.consume(stream, "orders", Lambda(lambda event, context: None))
 
     system.entry(examples=[ORDER])(lambda env, order: env.connect(db).put("orders", order))
+    return system
+
+
+def of_tables(kind):
+    system = System("tables")
+    db = system.add(DynamoDB("db", {"orders": "id"}))
+    system.add(AWS(db))
+
+    @system.service("loop")
+    def loop(env):
+        own = env.connect(db)
+
+        def main():
+            own.put("orders", ORDER)
+            own.update("orders", ORDER, "SET paid = :yes", values={":yes": True})
+            own.get("orders", ORDER)
+            own.query("orders", "id = :id", values={":id": "o1"})
+            own.scan("orders")
+            own.delete("orders", ORDER)
+            own.transact(PUT)
+            tables.batch_write_item(RequestItems={"orders": [{"PutRequest": {"Item": ITEM}}]})
+
+        env.main(main)
+
+    system.entry(examples=[ORDER])(lambda env, order: None)
+    return system
+
+
+def of_calls(kind):
+    system = System("calls")
+    queues = system.add(SQS("bus", ["more"]))
+    topics = system.add(SNS("topics", queues, {"news": SNSTopic(["more"])}))
+    db = system.add(DynamoDB("db", {"orders": "id"}))
+    rules = {"placed": EventRule({"source": ["shop"]}, ["more"])}
+    system.add(AWS(queues, topics, db, system.add(EventBridge("events", queues, rules))))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("loop")
+    def loop(env):
+        charge = env.client(bank).charge
+        url = {"QueueUrl": "sqs/more"}
+
+        def main():
+            sqs.send_message(MessageBody="{}", **url)
+            sqs.send_message_batch(Entries=[{"Id": "1", "MessageBody": "{}"}], **url)
+            for one in sqs.receive_message(**url)["Messages"]:
+                about = {"ReceiptHandle": one["ReceiptHandle"], **url}
+                sqs.change_message_visibility(VisibilityTimeout=60, **about)
+                sqs.delete_message(**about)
+            sns.publish(TopicArn="arn:aws:sns:us-east-1:000000000000:news", Message="{}")
+            tables.put_item(TableName="orders", Item=ITEM)
+            tables.get_item(TableName="orders", Key=ITEM)
+            tables.batch_write_item(RequestItems={"orders": [{"PutRequest": {"Item": ITEM}}]})
+            tables.transact_write_items(TransactItems=PUT)
+            events.put_events(Entries=[EVENT])
+            charge("o1", 500)
+
+        env.main(main)
+
+    system.entry(examples=[ORDER])(lambda env, order: None)
     return system
 
 

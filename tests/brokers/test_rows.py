@@ -9,7 +9,6 @@ from chaosharness import Schedule, Site
 from chaosharness.brokers.dynamodb.rows import ROWS as DYNAMODB
 from chaosharness.brokers.eventbridge.rows import ROWS as EVENTBRIDGE
 from chaosharness.brokers.kafka.rows import ROWS as KAFKA
-from chaosharness.brokers.legality import ANYWHERE, table
 from chaosharness.brokers.nats.rows import ROWS as NATS
 from chaosharness.brokers.rabbitmq.rows import ROWS as RABBITMQ
 from chaosharness.brokers.rabbitmq.rows import SEARCHABLE
@@ -17,9 +16,12 @@ from chaosharness.brokers.redis.rows import ROWS as REDIS
 from chaosharness.brokers.sns.rows import ROWS as SNS
 from chaosharness.brokers.sqs.rows import ROWS as SQS
 from chaosharness.errors import IllegalFault
+from chaosharness.externals.rows import ROWS as CALLS
 from chaosharness.faults import EVERY_KIND, GracefulStop
+from chaosharness.handlers.legality import ANYWHERE, table
 from chaosharness.kernel.site import PHASES
 from chaosharness.search.sites import candidates
+from chaosharness.stores.dynamodb.rows import ROWS as TABLES
 from chaosharness.strategies.sizes import variants
 from tests.brokers import rows_products
 
@@ -33,8 +35,10 @@ PAGES = {
     "nats": [*NATS],
     "kafka": [*KAFKA],
     "rabbitmq": [*RABBITMQ],
+    "tables": [*TABLES],
+    "calls": [*CALLS],
 }
-PAGE_OF = {"sns": "sqs", "redis": "redis-streams"}
+PAGE_OF = {"sns": "sqs", "redis": "redis-streams", "tables": "dynamodb", "calls": "boto3"}
 
 
 def of_redis(profile):
@@ -149,6 +153,35 @@ SITES = {
     ("rabbitmq", "rabbitmq", "unconfirmed"): of_rabbitmq("unconfirmed"),
     ("rabbitmq", "rabbitmq", "automatic"): of_rabbitmq("confirmed", "automatic"),
     ("rabbitmq", "rabbitmq", "later"): {"loop.main/bus.publish more": ("publish", "later")},
+}
+SITES |= {
+    ("tables", "tables", ""): {
+        "loop.main/db.put orders": ("write", "any"),
+        "loop.main/db.update orders": ("write", "any"),
+        "loop.main/db.delete orders": ("write", "any"),
+        "loop.main/db.transact": ("write", "any"),
+        "loop.main/db.get orders": ("read", "any"),
+        "loop.main/db.query orders": ("read", "any"),
+        "loop.main/db.scan orders": ("read", "any"),
+        "db.orders/copy": ("copy", "any"),
+        "db.orders/write of a batch": ("write of a batch", "any"),
+    },
+    ("calls", "calls", ""): {
+        f"loop.main/{one}": ("call", "any")
+        for one in (
+            "bus.send_message more",
+            "bus.send_message_batch more",
+            "bus.change_message_visibility more",
+            "bus.delete_message more",
+            "topics.publish news",
+            "db.put_item orders",
+            "db.get_item orders",
+            "db.batch_write_item orders",
+            "db.transact_write_items orders",
+            "events.put_events Placed",
+            "bank.charge",
+        )
+    },
 }
 CORE = {("publish", "core"), ("deliver", "core")}
 """What nats-py alone gets to: `tests/adapters/test_nats_listening.py`."""

@@ -10,6 +10,7 @@ from chaosharness.search.target import load_target
 RIGHT = [
     "till:till",
     "desk:desk",
+    "desk:window_longer_than_the_retry",
     "keeper:keeper",
     "board:board",
     "board:last_word_wins",
@@ -35,8 +36,12 @@ def loaded(target):
 
 
 @pytest.mark.parametrize("target", RIGHT)
-def test_the_right_one_holds_under_every_single_fault(target):
-    campaign = explore(loaded(target), faults_max=1, runs_max=10_000)
+@pytest.mark.parametrize("claims", ["nothing claimed", "with its claims"])
+def test_the_right_one_holds_under_every_single_fault(target, claims):
+    system = loaded(target)
+    if claims == "nothing claimed":
+        system.properties.clear()
+    campaign = explore(system, faults_max=1, runs_max=10_000)
     assert campaign.result == "holds", campaign.sentences()
 
 

@@ -20,6 +20,10 @@ RIGHT = [
     "confirmed:confirmed",
     "growing:numbered",
     "rests:reads_again",
+    "retries:retries",
+    "retries:tried_in_place",
+    "capture:outbox",
+    "capture:tables",
 ]
 BROKEN = {
     "till:rebalance_in_mid_batch": 1,
@@ -35,6 +39,9 @@ BROKEN = {
     "moves:moves_on_a_compacted_topic": 1,
     "confirmed:confirmed_by_nobody": 1,
     "rests:skips_what_came_while_it_was_down": 1,
+    "retries:retry_topic_breaks_order": 1,
+    "capture:repeats_after_a_restart": 1,
+    "capture:tables_out_of_step": 1,
 }
 
 

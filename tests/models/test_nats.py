@@ -8,6 +8,9 @@ from chaosharness import explore
 from chaosharness.search.target import load_target
 
 RIGHT = ["desk:desk", "desk:deaths_are_taken_up", "view:ordered", "view:one_at_a_time"]
+IN_TIME = "desk:window_longer_than_the_retry"
+"""Right as long as nothing outlasts the window: so under each fault alone."""
+
 BROKEN = {
     "desk:ack_wait_shorter_than_the_handler": 0,
     "desk:no_message_id": 1,
@@ -23,9 +26,13 @@ def loaded(target):
     return load_target(f"models.nats.{target}")
 
 
-@pytest.mark.parametrize("target", RIGHT)
-def test_the_right_one_holds_under_every_single_fault(target):
-    campaign = explore(loaded(target), faults_max=1, runs_max=10_000)
+@pytest.mark.parametrize("target", [*RIGHT, IN_TIME])
+@pytest.mark.parametrize("claims", ["nothing claimed", "with its claims"])
+def test_the_right_one_holds_under_every_single_fault(target, claims):
+    system = loaded(target)
+    if claims == "nothing claimed":
+        system.properties.clear()
+    campaign = explore(system, faults_max=1, runs_max=10_000)
     assert campaign.result == "holds", campaign.sentences()
 
 

@@ -17,10 +17,13 @@ RIGHT = [
     "reports:reports",
     "reports:heartbeat_long_enough",
     "dispatch:dispatch",
+    "dispatch:requeue_beside_others",
     "prices:prices",
     "prices:replayed_prices",
     "outbox:outbox",
     "alarms:tickets",
+    "keys:keys",
+    "keys:keys_for_a_week",
 ]
 BROKEN = {
     "reports:blocked_heartbeats": 0,
@@ -41,8 +44,12 @@ def loaded(target):
 
 
 @pytest.mark.parametrize("target", RIGHT)
-def test_the_right_one_holds_under_every_single_fault(target):
-    campaign = explore(loaded(target), faults_max=1, runs_max=10_000)
+@pytest.mark.parametrize("claims", ["nothing claimed", "with its claims"])
+def test_the_right_one_holds_under_every_single_fault(target, claims):
+    system = loaded(target)
+    if claims == "nothing claimed":
+        system.properties.clear()
+    campaign = explore(system, faults_max=1, runs_max=10_000)
     assert campaign.result == "holds", campaign.sentences()
 
 

@@ -23,13 +23,13 @@ from chaosharness.adapters.aws.asking import Line, Request
 from chaosharness.adapters.aws.entries import failing, with_failed, without
 from chaosharness.adapters.aws.received import Received
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
-from chaosharness.brokers.legality import At
 from chaosharness.brokers.message import Message, Text
 from chaosharness.brokers.sqs.desk import Desk, Held, Poller, poller_for
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.brokers.sqs.sqs import FIFO, OpenSQS
 from chaosharness.faults import ErrorReply
 from chaosharness.handlers.attribution import adopt
+from chaosharness.handlers.legality import At
 from chaosharness.handlers.port import (
     Nap,
     Surface,

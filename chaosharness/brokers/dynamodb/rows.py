@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import PROCESS, Row, rows_of, surface_of
 from chaosharness.faults import Crash, Delay, LostRequest, Pause
+from chaosharness.handlers.legality import PROCESS, Row, rows_of, surface_of
 from chaosharness.handlers.port import Surface
 
 ANY: Final = "any"

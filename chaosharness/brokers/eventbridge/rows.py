@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import STALLS, Row, rows_of, surface_of
 from chaosharness.faults import (
     Delay,
     Duplicate,
@@ -16,6 +15,7 @@ from chaosharness.faults import (
     LostRequest,
     NetworkPartition,
 )
+from chaosharness.handlers.legality import STALLS, Row, rows_of, surface_of
 from chaosharness.handlers.port import Surface
 
 ANY: Final = "any"

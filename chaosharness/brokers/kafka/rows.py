@@ -15,16 +15,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import (
-    ANYWHERE,
-    DEATH,
-    STALL,
-    Kind,
-    Row,
-    rows_of,
-    stop_of,
-    surface_of,
-)
 from chaosharness.faults import (
     Delay,
     Duplicate,
@@ -36,6 +26,16 @@ from chaosharness.faults import (
     PartitionDelay,
     Poison,
     Rebalance,
+)
+from chaosharness.handlers.legality import (
+    ANYWHERE,
+    DEATH,
+    STALL,
+    Kind,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
 )
 from chaosharness.handlers.port import Surface
 

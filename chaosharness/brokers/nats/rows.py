@@ -12,15 +12,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import (
-    ANYWHERE,
-    PROCESS,
-    STALLS,
-    Row,
-    rows_of,
-    stop_of,
-    surface_of,
-)
 from chaosharness.faults import (
     Crash,
     Delay,
@@ -30,6 +21,15 @@ from chaosharness.faults import (
     NetworkPartition,
     Pause,
     Poison,
+)
+from chaosharness.handlers.legality import (
+    ANYWHERE,
+    PROCESS,
+    STALLS,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
 )
 from chaosharness.handlers.port import Surface
 

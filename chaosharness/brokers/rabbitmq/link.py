@@ -43,6 +43,11 @@ class Link:
         connection: What it is part of, and lost with.
     """
 
+    _heartbeat: Entry | None = None
+    _fated: tuple[Push, Fault] | None = None
+    _holds = 0
+    _watched = False
+
     def __init__(self, broker: Server, incarnation: Incarnation, connection: Connection) -> None:
         self.broker = broker
         self.world = broker.world
@@ -53,15 +58,11 @@ class Link:
         self.channel = Channel(self, connection)
         self._consuming: list[Party] = []
         self._cut_off = self._cut()
-        self._heartbeat: Entry | None = None
         if self._cut_off:
             self.channel.closed_because = "not connected yet"
-        self._fated: tuple[Push, Fault] | None = None
-        self._holds = 0
         self._lost: list[Callable[[], None]] = []
         self._transit: deque[tuple[int, Push, int]] = deque()
         self._unsent: list[Settlement] = []
-        self._watched = False
         incarnation.on_death.append(self._died)
         broker.links.append(self)
         connection.links.append(self)

@@ -9,16 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import (
-    ANYWHERE,
-    DEATH,
-    PROCESS,
-    STALL,
-    Row,
-    rows_of,
-    stop_of,
-    surface_of,
-)
 from chaosharness.faults import (
     BrokerAlarm,
     BrokerRestart,
@@ -34,6 +24,16 @@ from chaosharness.faults import (
     NetworkPartition,
     Poison,
     Redeliver,
+)
+from chaosharness.handlers.legality import (
+    ANYWHERE,
+    DEATH,
+    PROCESS,
+    STALL,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
 )
 from chaosharness.handlers.port import Surface
 

@@ -162,8 +162,9 @@ class Subscription:
 
     def __attrs_post_init__(self) -> None:
         self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable, ON_ERROR)
-        check_dead_letters(self.broker, self.queue, on_error=self.on_error)
-        check_dead_letters(self.broker, self.queue, on_unreadable=self.on_unreadable)
+        if "dead-letter" in (self.on_error, self.on_unreadable):
+            words = {"on_error": self.on_error, "on_unreadable": self.on_unreadable}
+            check_dead_letters(self.broker, self.queue, **words)
         if self.intake.colour.is_async:
             self._slots = self.concurrency or UNLIMITED
         elif (self.concurrency or 1) > 1:
@@ -171,12 +172,13 @@ class Subscription:
 
     def begin(self) -> None:
         """Connect and consume."""
-        self.broker.world.know_duration(self.backoff_ms)
-        self._blocks = not (self.in_thread or self.intake.colour.is_async)
-        self._link = self.broker.link(self.intake.incarnation, self.connection, self.channel)
+        broker, intake, queue = self.broker, self.intake, self.queue
+        broker.world.know_duration(self.backoff_ms)
+        self._blocks = not (self.in_thread or intake.colour.is_async)
+        self._link = link = broker.link(intake.incarnation, self.connection, self.channel)
         party = Party(
-            self.queue,
-            f"{self.broker.name}.{self.queue}/deliver to {self.service}",
+            queue,
+            f"{broker.name}.{queue}/deliver to {self.service}",
             prefetch=self.prefetch,
             auto_ack=self.acknowledge == "before",
             take=self._take,
@@ -185,9 +187,9 @@ class Subscription:
             exclusive=self.exclusive,
             start=self.start,
         )
-        self._link.attend((party,), self._lost)
-        self._link.consume(self.queue)
-        self.intake.incarnation.takers.append(self)
+        link.attend((party,), self._lost)
+        link.consume(queue)
+        intake.incarnation.takers.append(self)
 
     def cease(self) -> None:
         """Cancel the consumer: what is in hand is settled, the rest goes back with the channel."""

@@ -6,10 +6,10 @@ from typing import Final
 
 import attrs
 
-from chaosharness.brokers.legality import At, Row, surface_of
 from chaosharness.brokers.sqs.rows import BOTH
 from chaosharness.brokers.sqs.rows import ROWS as SQS_ROWS
 from chaosharness.faults import Delay, Duplicate, ErrorReply
+from chaosharness.handlers.legality import At, Row, surface_of
 from chaosharness.handlers.port import Surface
 
 RETRIES: Final = 'SNS Developer Guide, "Message delivery retries"'

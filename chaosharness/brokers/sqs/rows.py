@@ -9,16 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import (
-    ANYWHERE,
-    PROCESS,
-    STALLS,
-    At,
-    Row,
-    rows_of,
-    stop_of,
-    surface_of,
-)
 from chaosharness.faults import (
     Crash,
     Delay,
@@ -30,6 +20,16 @@ from chaosharness.faults import (
     Pause,
     Poison,
     Redeliver,
+)
+from chaosharness.handlers.legality import (
+    ANYWHERE,
+    PROCESS,
+    STALLS,
+    At,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
 )
 from chaosharness.handlers.port import Surface
 

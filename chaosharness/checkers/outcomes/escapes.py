@@ -66,6 +66,9 @@ class Escapes:
     def escaped(self, index: int) -> bool:
         """Say whether an error that some code was told left it, with nothing done in between.
 
+        What another third party did is something, also where its answer was lost: it was asked
+        since the error had been caught, and the error that left the code is another one.
+
         Args:
             index: The event that told it.
         """
@@ -73,9 +76,10 @@ class Escapes:
         left = next((one for one in self._raised.get(root, ()) if one > index), -1)
         if left < 0 or self._raw[root][1] == "arrive":
             return False
-        roots = read(self._history).roots
+        roots, operation = read(self._history).roots, self._raw[index][3]
         return not any(
-            roots[at] == root and self._did_something(at) for at in range(index + 1, left)
+            roots[at] == root and (self._did_something(at) or self._did_effect(at, operation))
+            for at in range(index + 1, left)
         )
 
     def passed_on(self, index: int) -> bool:
@@ -102,6 +106,10 @@ class Escapes:
     def _is_endpoint(self, actor: str, root: int) -> bool:
         handed = read(self._history).handed.get(root)
         return handed is None or handed.to != actor
+
+    def _did_effect(self, at: int, operation: str) -> bool:
+        """Say whether an event is an effect that something else than an operation had."""
+        return self._raw[at][1] == "effect" and self._raw[at][3] != operation
 
     def _did_something(self, at: int) -> bool:
         """Say whether something was done at an event: then the error had been caught."""

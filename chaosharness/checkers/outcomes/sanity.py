@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import attrs
 
+from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.leftovers import Leftovers
+from chaosharness.checkers.outcomes.masks import AMOUNTS
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import is_the_same
 from chaosharness.checkers.outcomes.told import No
-from chaosharness.checkers.outcomes.values import is_record, spelled
+from chaosharness.checkers.outcomes.values import is_number, is_record, spelled
 from chaosharness.faults import LostReply, LostRequest
 
 OPTIONAL = "optional"
@@ -260,17 +263,51 @@ class _Refused:
 
     def _half_with_the_same_words(self) -> list[Difference]:
         given_up = self.undone or self.in_vain
-        if self.more and not given_up and not self._is_a_fallback():
-            return [
-                self._half(self.more, f"ends as usual, and yet {self._first(self.more)} stands")
-            ]
-        left_out = all(
-            any(_of(place, r.operation) for r in self.refusals) for place, _ in self.less
-        )
-        wanted = [one for one in self.less if not self.clean.options.is_optional(one[0])]
+        less, more = self._without_what_says_less()
+        if more and not given_up and not self._is_a_fallback():
+            return [self._half(more, f"ends as usual, and yet {self._first(more)} stands")]
+        left_out = all(any(_of(place, r.operation) for r in self.refusals) for place, _ in less)
+        wanted = [one for one in less if not self.clean.options.is_optional(one[0])]
         if wanted and not left_out and self.out.own.get(self.item):
-            return [self._half(self.less, f"ends as usual, without {self._first(self.less)}")]
+            return [self._half(less, f"ends as usual, without {self._first(less)}")]
         return self._swallowed(self._wanted_money())
+
+    def _without_what_says_less(self) -> tuple[Counter[Entry], Counter[Entry]]:
+        """Return what is missing and what is more, but for effects in the place of usual ones.
+
+        Whoever was not told the risk of an order charges it all the same, and says that it does
+        not know: nothing is more, and nothing is missing.
+        """
+        less, more = Counter(self.less), Counter(self.more)
+        for instead in self.more:
+            usual = next((one for one in less if self._is_in_its_place(instead, one)), None)
+            if usual is not None:
+                both = min(less[usual], more[instead])
+                less, more = less - Counter({usual: both}), more - Counter({instead: both})
+        return less, more
+
+    def _is_in_its_place(self, instead: Entry, usual: Entry) -> bool:
+        """Say whether an effect is the usual one, but for what another party did not tell.
+
+        That is a field that holds nothing or another word: no number, which may be money, and
+        not what says whose it is.
+        """
+        (place, one), (there, other) = instead, usual
+        if place != there or not is_record(one) or not is_record(other):
+            return False
+        if any(_of(place, refusal.operation) for refusal in self.refusals):
+            return False
+        mine, theirs = dict(one), dict(other)
+        return mine.keys() == theirs.keys() and all(
+            mine[name] == value or self._says_less(name, mine[name], value)
+            for name, value in theirs.items()
+        )
+
+    def _says_less(self, name: str, value: Any, usual: Any) -> bool:
+        if is_number(value) or not AMOUNTS.isdisjoint(words_in(name)):
+            return False
+        whole = isinstance(value, tuple) or (isinstance(usual, tuple) and value is not None)
+        return not whole and not self.clean.reader.owners.of({name: usual})
 
     def _wanted_money(self) -> Counter[Entry]:
         """Return the money and the goods that are missing."""

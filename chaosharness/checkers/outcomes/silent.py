@@ -11,6 +11,10 @@ from chaosharness.kernel.history import History
 WENT_ON: Final = frozenset({"handled", "raised", "ack", "nack"})
 """What shows that the work went on without the answer; as a call of the same place does."""
 
+DID: Final = frozenset({"commit", "write", "publish"})
+"""What shows it too, once the call has waited for longer than it ever does: a process that dies
+right behind it leaves nothing else. Before, another task may have done it meanwhile."""
+
 
 @lru_cache(maxsize=8)
 def given_up(history: History, calm: History) -> frozenset[int]:
@@ -33,9 +37,11 @@ def given_up(history: History, calm: History) -> frozenset[int]:
     for index, (at_ms, kind, actor, operation, _, _, _, _) in enumerate(raw):
         mine = open_.get((actor, roots[index]), [])
         for call in [*mine]:
-            if kind in WENT_ON or (kind == "call" and operation == raw[call][3]):
+            waited = at_ms - raw[call][0] > waits.get(raw[call][3], 0)
+            went_on = kind in WENT_ON or (kind == "call" and operation == raw[call][3])
+            if went_on or (waited and kind in DID):
                 mine.remove(call)
-                if at_ms - raw[call][0] > waits.get(raw[call][3], 0):
+                if waited:
                     found.add(call)
         if index in open_calls:
             open_.setdefault((actor, roots[index]), []).append(index)

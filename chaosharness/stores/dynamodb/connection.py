@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from chaosharness.errors import UnserialisablePayload
-from chaosharness.faults import Crash, ErrorReply, LostReply, LostRequest, NetworkPartition, Pause
 from chaosharness.handlers.port import (
     Peer,
     call_off,
     current_scope,
     operate,
     refuse_stranger,
-    surface,
 )
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.machines.machine import Refusal
 from chaosharness.stores.dynamodb.items import read, spelled
-
-READING: Final = surface(
-    before=(ErrorReply, LostRequest),
-    after=(Pause,),
-    also=(Crash,),
-    also_before=(Pause, NetworkPartition),
-)
-WRITING: Final = surface(
-    before=(ErrorReply, LostRequest, NetworkPartition),
-    after=(LostReply, Pause, Crash),
-    also_before=(Pause, Crash),
-)
+from chaosharness.stores.dynamodb.rows import READING, WRITING
 
 
 class Tables(Peer, Protocol):

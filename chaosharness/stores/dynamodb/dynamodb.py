@@ -25,7 +25,7 @@ import msgspec
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, ErrorReply
-from chaosharness.handlers.port import strikes, surface
+from chaosharness.handlers.port import strikes
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.spans import EPOCH_MS
@@ -35,13 +35,12 @@ from chaosharness.machines.dynamodb.machine import LATE_MS, Changed
 from chaosharness.machines.machine import Refusal
 from chaosharness.stores.dynamodb.connection import DynamoConnection
 from chaosharness.stores.dynamodb.items import images, name_of, shown
+from chaosharness.stores.dynamodb.rows import BATCHED, COPY
 from chaosharness.stores.repeats import Repeats
 
 READS: Final = frozenset(
     ("GetItem", "Query", "Scan", "BatchGetItem", "TransactGetItems", "DescribeTable", "ListTables")
 )
-COPY: Final = surface(before=(Delay,))
-BATCHED: Final = surface(before=(ErrorReply,))
 
 
 @attrs.frozen

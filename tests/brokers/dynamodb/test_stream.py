@@ -20,9 +20,9 @@ from chaosharness import (
 )
 from chaosharness.brokers.dynamodb.event import lowest_failed
 from chaosharness.brokers.dynamodb.rows import ROWS
-from chaosharness.brokers.legality import table
 from chaosharness.errors import IllegalFault, InvalidDefinition
 from chaosharness.faults import Duplicate
+from chaosharness.handlers.legality import table
 
 CHECKPOINT = "reader.handler/changes.checkpoint"
 

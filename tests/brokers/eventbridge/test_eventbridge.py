@@ -20,8 +20,8 @@ from chaosharness import (
     System,
 )
 from chaosharness.brokers.eventbridge.rows import ROWS
-from chaosharness.brokers.legality import table
 from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.handlers.legality import table
 from chaosharness.kernel.message_names import EVERY
 
 PLACED = EventRule({"detail-type": ["OrderPlaced"]}, ["billing"])

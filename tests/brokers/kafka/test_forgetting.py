@@ -21,8 +21,8 @@ from chaosharness import (
     nothing_acknowledged_lost,
 )
 from chaosharness.brokers.kafka.rows import ROWS
-from chaosharness.brokers.legality import table
 from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.handlers.legality import table
 
 PUBLISH = "desk.store/bus.publish orders"
 DELIVER = "bus.orders/deliver to reader"

@@ -26,9 +26,9 @@ from chaosharness import (
     Site,
     System,
 )
-from chaosharness.brokers.legality import table
 from chaosharness.brokers.nats.rows import ROWS
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.legality import table
 from chaosharness.search.sites import candidates
 
 ORDERS = [{"id": 1}, {"id": 2}]

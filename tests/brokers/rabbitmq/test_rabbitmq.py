@@ -30,9 +30,9 @@ from chaosharness import (
     System,
     Unroutable,
 )
-from chaosharness.brokers.legality import table
 from chaosharness.brokers.rabbitmq.rows import ROWS, SEARCHABLE
 from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.handlers.legality import table
 from chaosharness.machines.rabbitmq.exchanges import topic_matches
 
 DELIVER = "bus.orders/deliver to worker"

@@ -20,9 +20,9 @@ from chaosharness import (
     explore,
     nothing_acknowledged_lost,
 )
-from chaosharness.brokers.legality import table
 from chaosharness.brokers.redis.rows import ROWS
 from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.handlers.legality import table
 
 DELIVER = "bus.orders/deliver to worker"
 ROOT = Path(__file__).parents[3]

@@ -21,10 +21,10 @@ from chaosharness import (
     always,
     smallest,
 )
-from chaosharness.brokers.legality import table
 from chaosharness.brokers.sns.rows import ROWS as SNS_ROWS
 from chaosharness.brokers.sqs.rows import ROWS
 from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.handlers.legality import table
 from chaosharness.search.sites import candidates
 
 DELIVER = "bus.{}/deliver to worker"
