@@ -147,6 +147,7 @@ class Stage:
         if self.client is not None:
             client = self.client.incarnation
             client.on_death.clear()  # of all others the world lets go
+            client.takers.clear()
             incarnations.append(client)
         for incarnation in incarnations:
             incarnation.alive = False
@@ -353,6 +354,7 @@ class Stage:
         if error is None:
             for begin in env.loops:
                 world.after(0, begin)
+            env.loops.clear()  # they know it: what is left of a run is to be freed with it
             return
         words = told(error)
         scope.record("raised", operation, attempt, words)

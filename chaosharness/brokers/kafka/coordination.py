@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Final, Protocol
 
 from chaosharness.brokers.kafka.beginnings import Beginnings, Patience
@@ -67,6 +68,7 @@ class Coordination:
         self.wake = wake
         self.crews: dict[str, Crew] = {}
         self._joined = 0
+        self._gone: list[Member] = []
         self.owners: dict[LogPartition, list[Member]] = {}
         self.place_of: Callable[[Member, LogPartition, int], int] | None = None
         """Where a consumer goes on that asks for an offset, where records may be gone."""
@@ -77,10 +79,17 @@ class Coordination:
 
     def close(self) -> None:
         """Let go of the members, at the end of a run."""
-        for member in self.members():
+        for member in chain(self.members(), self._gone):
             member.take = take_nothing
+        # What knows each other is freed by nothing but the collector of garbage, and late.
+        for crew in self.crews.values():
+            crew.group.members.clear()
+            crew.members.clear()
+            crew.solos.clear()
+        self._gone.clear()
         self.crews.clear()
         self.owners.clear()
+        del self.beginnings, self.wake
 
     def members(self) -> Iterable[Member]:
         """Return everybody, group by group."""
@@ -214,6 +223,7 @@ class Coordination:
             return
         crew = member.crew
         crew.members.remove(member)
+        self._gone.append(member)
         member.expelled = member.stale = True
         member.why = why
         self.take_away(member)
@@ -296,6 +306,7 @@ class Coordination:
         gone = crew.group.leave_behind(self.world.now)
         for member in [one for one in crew.members if one in gone]:
             crew.members.remove(member)
+            self._gone.append(member)
             member.expelled = member.stale = True
             self.take_away(member)
         if gone:
