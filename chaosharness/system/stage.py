@@ -352,9 +352,10 @@ class Stage:
         world = self.world
         env, operation, attempt = scope.run
         if error is None:
-            for begin in env.loops:
-                world.after(0, begin)
-            env.loops.clear()  # they know it: what is left of a run is to be freed with it
+            if loops := env.loops:
+                for begin in loops:
+                    world.after(0, begin)
+                loops.clear()  # they know it: what is left of a run is to be freed with it
             return
         words = told(error)
         scope.record("raised", operation, attempt, words)

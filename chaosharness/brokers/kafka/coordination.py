@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from itertools import chain
 from typing import Final, Protocol
 
 from chaosharness.brokers.kafka.beginnings import Beginnings, Patience
@@ -79,14 +78,18 @@ class Coordination:
 
     def close(self) -> None:
         """Let go of the members, at the end of a run."""
-        for member in chain(self.members(), self._gone):
-            member.take = take_nothing
+        gone = self._gone
         # What knows each other is freed by nothing but the collector of garbage, and late.
         for crew in self.crews.values():
             crew.group.members.clear()
+            gone += crew.members
             crew.members.clear()
-            crew.solos.clear()
-        self._gone.clear()
+            if crew.solos:
+                gone += crew.solos
+                crew.solos.clear()
+        for member in gone:
+            member.take = take_nothing
+        gone.clear()
         self.crews.clear()
         self.owners.clear()
         del self.beginnings, self.wake
