@@ -29,6 +29,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from benchmarks.bytecodes import count as count_bytecodes
 from benchmarks.equal import on_seedloop
 from benchmarks.measure import table
 from chaosharness import (
@@ -460,6 +461,21 @@ def cost_of_finding(runs: list[Run]) -> list[float]:
     return best
 
 
+def bytecodes_of_finding(runs: list[Run]) -> list[str]:
+    """Return the bytecodes of the same: exact, where processor time says how busy the machine is.
+
+    Those of Python alone, and nothing on a Python that cannot count them.
+    """
+    if sys.version_info < (3, 13):
+        return ["-"] * len(runs)
+    return [f"{count_bytecodes(partial(_searches, run)) // SEARCHES:,}" for run in runs]
+
+
+def _searches(run: Run) -> None:
+    for search in range(SEARCHES):
+        until_found(run, search * SEEDS)
+
+
 def small_first_finds() -> float:
     """Return processor seconds until `explore` tells a double effect, with its defaults."""
     best = float("inf")
@@ -509,14 +525,20 @@ def main(peers: tuple[Peer, ...] = PEERS) -> None:
     table(f"Eight messages, {CONSUMERS} consumers, {SEEDS} seeds", rows)
     striking = [peer for peer in here if not peer.calm]
     finding = cost_of_finding([here[peer] for peer in striking])
-    rows = [("", "ms", "ours = 1")]
+    exact = bytecodes_of_finding([here[peer] for peer in striking])
+    rows = [("", "ms", "ours = 1", "bytecodes (CPython 3.13)")]
     rows += [
-        (named(peer), f"{cost * 1e3:.2f}", f"{cost / finding[0]:.2f}")
-        for peer, cost in zip(striking, finding, strict=True)
+        (named(peer), f"{cost * 1e3:.2f}", f"{cost / finding[0]:.2f}", codes)
+        for peer, cost, codes in zip(striking, finding, exact, strict=True)
     ]
     whole = small_first_finds()
     rows.append(
-        ("ours, explore: judged and shrunk", f"{whole * 1e3:.2f}", f"{whole / finding[0]:.2f}")
+        (
+            "ours, explore: judged and shrunk",
+            f"{whole * 1e3:.2f}",
+            f"{whole / finding[0]:.2f}",
+            "-",
+        )
     )
     table("Processor time to the first double effect, seeds in their order", rows)
     for peer in missing:

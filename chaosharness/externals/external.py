@@ -281,10 +281,12 @@ class OpenExternal:
         time is that of the same arguments, or of the same idempotency key.
         """
         changed = before != getattr(self.server, "__dict__", None)
-        first = self._changed.setdefault(repr(plain(request)), changed)
-        key = self._key_of(*request)
+        method, arguments, keywords = request
+        asked = f"{method}{plain(arguments)}{plain(keywords) if keywords else ''}"
+        first = self._changed.setdefault(asked, changed)
+        key = self._key_of(method, arguments, keywords)
         if key is not None:
-            first = self._changed.setdefault(f"{request[0]} under {key}", changed) or first
+            first = self._changed.setdefault(f"{method} under {key}", changed) or first
         return first and not changed
 
     def _key_of(self, method: str, arguments: Any, keywords: Any) -> str | None:
@@ -323,7 +325,7 @@ class OpenExternal:
         if _is_written(function):
             words = None if keywords else _words_of(function.__func__)
             if words is not None:  # the call went well: so all that was given has a name
-                return {word: plain(one) for word, one in zip(words, arguments, strict=False)}
+                return dict(zip(words, plain(arguments), strict=False))
             signature = _signature_of(function.__func__)
             arguments = (function.__self__, *arguments)
             named = list(signature.bind(*arguments, **keywords).arguments.items())[1:]
@@ -394,11 +396,9 @@ class Client:
             raise InvalidDefinition(f"{words}{asked_at()}")
 
         def request(*arguments: Any, **keywords: Any) -> Any:
-            words = {
-                "method": method,
-                "arguments": [plain(value) for value in arguments],
-                **{_word(name): plain(value) for name, value in keywords.items()},
-            }
+            words = {"method": method, "arguments": plain(arguments)}
+            for name, value in keywords.items():
+                words[_word(name)] = plain(value)
             action = f"{external.name}.{method}"
             return call(action, external, (method, arguments, keywords), words)
 

@@ -115,7 +115,10 @@ def _call(
             yield from trouble(scope, fault, server)
     if error is not None:
         scope.record("reply", operation, attempt, {"outcome": "failed", "error": _words(error)})
-        raise error
+        try:
+            raise error
+        finally:
+            del error, answer, value  # its traceback holds this frame: a circle
     scope.record("reply", operation, attempt, {"outcome": "ok"})
     return value
 

@@ -365,6 +365,7 @@ class VirtualLoop(Guest, SignalLoop):
     def _go_off(self, timer: Timer) -> None:
         assert timer.entry is not None
         del self._timers[timer.entry[TICKET]]
+        timer.entry = None
         self._reached_s = max(self._reached_s, timer.when())
         timer.wait.woke()
         self.ready.append(timer)

@@ -217,6 +217,9 @@ def park(script: Script[T], scope: Scope, loop: Turns | None = None) -> T:
             wait = script.send(value)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+        except BaseException:
+            value = None  # the error itself, maybe, whose traceback holds this frame: a circle
+            raise
         parked = Parked(here, scope)
         kept.append(parked)
         arm(wait, parked, world)
@@ -439,6 +442,7 @@ def _run_plain(
     if type(result) in _NOT_RUN:
         world.refuse(_hidden_code(scope, result))
     done(scope, result, error)
+    error = None  # its traceback holds this frame: a circle
 
 
 PLAIN: Final = Plain()

@@ -54,15 +54,26 @@ def drive_in_kernel(
     script: Script[T], world: World, finish: Callable[[T], None] | None = None
 ) -> None:
     """Run a script that belongs to no handler: the broker's or the harness's own."""
+    _Alone(script, world, finish).go_on(None)
 
-    def step(value: Any) -> None:
+
+class _Alone:
+    """A script on its way. No function that knows itself: that would be a circle for each."""
+
+    __slots__ = ("finish", "script", "world")
+
+    def __init__(self, script: Script[T], world: World, finish: Callable[[T], None] | None) -> None:
+        self.script = script
+        self.world = world
+        self.finish = finish
+
+    def go_on(self, value: Any) -> None:
+        """Let it go on with what it waited for."""
         try:
-            wait = script.send(value)
+            wait = self.script.send(value)
         except StopIteration as stop:
-            if finish is not None:
-                finish(stop.value)
+            if self.finish is not None:
+                self.finish(stop.value)
             return
         if wait is not None:
-            arm(wait, step, world)
-
-    step(None)
+            arm(wait, self.go_on, self.world)

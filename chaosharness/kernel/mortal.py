@@ -16,6 +16,7 @@ class Mortal(Protocol):
     processes: list[Any]
     on_death: list[Callable[[], None]]
     restart: Callable[[], None] | None
+    redeploy: Callable[[], None] | None
 
     @property
     def host(self) -> Mortal | None:

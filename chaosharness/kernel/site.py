@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from itertools import compress
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 import attrs
@@ -12,6 +14,8 @@ from chaosharness.kernel.message_names import EVERY, fits, is_name
 
 Phase = Literal["before", "after"]
 PHASES: Final = ("before", "after")
+
+_OPERATION: Final = itemgetter(0)
 
 _SPELLING = re.compile(
     r"(?P<phase>before|after) (?P<operation>.+?)"
@@ -87,10 +91,11 @@ class Site:
         return cls(match["operation"], phase, entity, int(match["attempt"] or 1), message=message)
 
 
-def first_at(reached: Iterable[tuple[str, int, str]], site: Site) -> str | None:
+def first_at(reached: Collection[tuple[str, int, str]], site: Site) -> str | None:
     """Return the message that a site means, among those that got to operations, in their order."""
-    for operation, entity, message in reached:
-        if operation == site.operation and entity == site.entity and fits(site.message, message):
+    there = compress(reached, map(site.operation.__eq__, map(_OPERATION, reached)))
+    for _, entity, message in there:
+        if entity == site.entity and fits(site.message, message):
             return message
     return None
 

@@ -123,37 +123,52 @@ def look_through(
         and 0 if there is none; the fingerprint with words in place of such times and of the
         clock; and all these times.
     """
-    sure = guessed = 0
-    due_at: dict[int, None] = {}
-    since = woke_ms - now_ms
+    through = _Through(now_ms, woke_ms - now_ms, small)
+    known = through.walk(state)
+    return through.sure, through.guessed, known, tuple(through.due_at)
 
-    def walk(value: Any) -> Any:
-        nonlocal sure, guessed
+
+class _Through:
+    """What is found on the way through a fingerprint: see `look_through`.
+
+    A function inside of it would know itself: a circle for each.
+    """
+
+    __slots__ = ("due_at", "guessed", "now_ms", "since", "small", "sure")
+
+    def __init__(self, now_ms: int, since: int, small: bool) -> None:
+        self.now_ms = now_ms
+        self.since = since
+        self.small = small
+        self.sure = self.guessed = 0
+        self.due_at: dict[int, None] = {}
+
+    def walk(self, value: Any) -> Any:
+        """Return a value with words in place of what is ahead, and of the clock."""
         kind = type(value)
         if kind is tuple:
+            walk = self.walk
             return tuple([one if type(one) in _OTHERS else walk(one) for one in value])
         if kind is frozenset:
-            return frozenset([walk(one) for one in value])
+            return frozenset(map(self.walk, value))
         if kind is int or kind is float:
-            if not (small or value > _UNIX_S):
+            if not (self.small or value > _UNIX_S):
                 return value
         elif kind is str:
             if value[:2] != "20":
                 return value
         elif kind is not datetime:
             return value
+        now_ms = self.now_ms
         far = from_now(value, now_ms)
         if far >= AHEAD_MS_MIN:
-            due_at[now_ms + far] = None
+            self.due_at[now_ms + far] = None
             if kind in (int, float) and value <= _UNIX_S:
-                guessed = max(guessed, now_ms + far)
+                self.guessed = max(self.guessed, now_ms + far)
             else:
-                sure = max(sure, now_ms + far)
+                self.sure = max(self.sure, now_ms + far)
             return "ahead"
-        return "now" if since - 1 <= far and (far or value) else value
-
-    known = walk(state)
-    return sure, guessed, known, tuple(due_at)
+        return "now" if self.since - 1 <= far and (far or value) else value
 
 
 def ahead_in(event: Any) -> Sequence[int]:

@@ -6,9 +6,12 @@ when a budget is spent, or when something can never go on.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextvars import copy_context
 from heapq import heappop, heappush
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, Literal, TypeGuard
 
 from chaosharness.errors import ChaosharnessError, RefusedValue
@@ -52,6 +55,9 @@ class Background:
 
 
 BACKGROUND: Final = Background()
+
+_HELD: Final = attrgetter("on_death", "on_stall", "on_resume", "processes", "takers", "mains")
+"""What lives on an incarnation, and knows it."""
 
 LONG_MS_MIN: Final = 600_000
 IDLE_SHARE: Final = 3
@@ -679,9 +685,8 @@ class World:
         """Let go of everything but what happened, once the run is over."""
         assert self.ending is not None
         for incarnation in self.incarnations:
-            incarnation.on_death.clear()
-            incarnation.processes.clear()
-            incarnation.restart = None
+            incarnation.restart = incarnation.redeploy = None
+        deque(map(list.clear, chain.from_iterable(map(_HELD, self.incarnations))), maxlen=0)
         self.incarnations.clear()
         self.agenda.entries.clear()
         self.in_flight.clear()

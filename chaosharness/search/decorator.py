@@ -34,6 +34,7 @@ from chaosharness.kernel.places import asked_at
 from chaosharness.options import IN_CHARGE, OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND
+from chaosharness.search.heap import settled_heap
 from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis
 from chaosharness.search.memory import Memory
 from chaosharness.search.write_up import counterexample_of, violation_of
@@ -412,7 +413,8 @@ class Campaign:
         self._begun_at = perf_counter()
         self._cut_short = False
         try:
-            yield
+            with settled_heap():
+                yield
         except BaseException:
             if self._nondeterminism is not None:
                 raise self._nondeterminism from None  # not what Hypothesis makes of it

@@ -27,6 +27,7 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
+from chaosharness.search.heap import settled_heap
 from chaosharness.search.idle import idle_replicas
 from chaosharness.search.laboratory import NOTHING, Known
 from chaosharness.search.news import News
@@ -154,6 +155,10 @@ class Exploration:
 
         Several schedules are chosen at once, by one rule, whoever runs them: see `batch_sizes`.
         """
+        with settled_heap():
+            self._search(runs_max, on_progress)
+
+    def _search(self, runs_max: int, on_progress: Callable[[Progress], None] | None) -> None:
         self._begun_at = perf_counter()
         self._budget = self.searched + runs_max
         for size in batch_sizes():

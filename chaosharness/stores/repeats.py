@@ -49,26 +49,26 @@ class Repeats:
 
     What one undoes of what another did is a change each time, for ever if need be: two who fight
     over a row never come to rest.
-
-    Args:
-        look: Returns what is committed, in one order; None where it cannot be looked at now.
     """
 
-    __slots__ = ("_count", "_known", "_last", "_look", "_misses", "_row")
+    __slots__ = ("_count", "_known", "_last", "_misses", "_row")
 
-    def __init__(self, look: Callable[[], Any]) -> None:
-        self._look = look
+    def __init__(self) -> None:
         self._known: list[_State] = []
         self._last: _State | None = None
         self._misses = STATES_MAX
         self._count = 0
         self._row = -1
 
-    def unchanged(self, scope: Scope) -> bool:
+    def unchanged(self, scope: Scope, look: Callable[[], Any]) -> bool:
         """Say whether a commit has changed nothing; asked once after each that touched rows.
 
         Or nothing for good: what is held now it held before, nothing else came in between, and
         whoever made it another has made it the same again.
+
+        Args:
+            scope: Who committed.
+            look: Returns what is committed, in one order; None where it cannot be looked at now.
         """
         world = scope.world
         rest = world.rest
@@ -81,11 +81,11 @@ class Repeats:
             rest.alike_at = world.effects + 1
             return False
         self._count += 1
-        found = self._was_there(world.now, (scope.incarnation, scope.place))
+        found = self._was_there(world.now, (scope.incarnation, scope.place), look)
         rest.alike_at = world.effects + (not found)
         return found
 
-    def _was_there(self, now_ms: int, who: Any) -> bool:
+    def _was_there(self, now_ms: int, who: Any, look: Callable[[], Any]) -> bool:
         count = self._count
         if count >= COMMITS_MIN and count & (count - 1) == 0 and self._misses >= STATES_MAX:
             self._misses = 0
@@ -93,7 +93,7 @@ class Repeats:
             self._last = None
         if self._misses >= STATES_MAX:
             return False
-        content = self._look()
+        content = look()
         left, self._last = self._last, None
         for one in self._known:
             one.by = who if one.by is None or one.by == who else SEVERAL

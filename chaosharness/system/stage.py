@@ -147,6 +147,7 @@ class Stage:
         if self.client is not None:
             client = self.client.incarnation
             client.on_death.clear()  # of all others the world lets go
+            client.takers.clear()
             incarnations.append(client)
         for incarnation in incarnations:
             incarnation.alive = False
@@ -351,8 +352,10 @@ class Stage:
         world = self.world
         env, operation, attempt = scope.run
         if error is None:
-            for begin in env.loops:
-                world.after(0, begin)
+            if loops := env.loops:
+                for begin in loops:
+                    world.after(0, begin)
+                loops.clear()  # they know it: what is left of a run is to be freed with it
             return
         words = told(error)
         scope.record("raised", operation, attempt, words)

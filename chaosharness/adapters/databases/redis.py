@@ -229,7 +229,7 @@ class _Ours:
         store.see_times(scope, request.words)
         store.reckon(scope)
         changed = store.contents() != was
-        if changed and not store.repeats.unchanged(scope):
+        if changed and not store.repeats.unchanged(scope, store.with_numbers):
             scope.world.effects += 1
         scope.record("commit" if changed else "read", operation, attempt, data)
         if changed:

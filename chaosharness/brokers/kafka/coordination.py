@@ -67,6 +67,7 @@ class Coordination:
         self.wake = wake
         self.crews: dict[str, Crew] = {}
         self._joined = 0
+        self._gone: list[Member] = []
         self.owners: dict[LogPartition, list[Member]] = {}
         self.place_of: Callable[[Member, LogPartition, int], int] | None = None
         """Where a consumer goes on that asks for an offset, where records may be gone."""
@@ -77,10 +78,21 @@ class Coordination:
 
     def close(self) -> None:
         """Let go of the members, at the end of a run."""
-        for member in self.members():
+        gone = self._gone
+        # What knows each other is freed by nothing but the collector of garbage, and late.
+        for crew in self.crews.values():
+            crew.group.members.clear()
+            gone += crew.members
+            crew.members.clear()
+            if crew.solos:
+                gone += crew.solos
+                crew.solos.clear()
+        for member in gone:
             member.take = take_nothing
+        gone.clear()
         self.crews.clear()
         self.owners.clear()
+        del self.beginnings, self.wake
 
     def members(self) -> Iterable[Member]:
         """Return everybody, group by group."""
@@ -214,6 +226,7 @@ class Coordination:
             return
         crew = member.crew
         crew.members.remove(member)
+        self._gone.append(member)
         member.expelled = member.stale = True
         member.why = why
         self.take_away(member)
@@ -296,6 +309,7 @@ class Coordination:
         gone = crew.group.leave_behind(self.world.now)
         for member in [one for one in crew.members if one in gone]:
             crew.members.remove(member)
+            self._gone.append(member)
             member.expelled = member.stale = True
             self.take_away(member)
         if gone:

@@ -96,6 +96,7 @@ class Node:
         for queue in self.queues.values():
             queue.takers.forget()
         self.queues.clear()
+        del self.declared  # which knows the node: a circle
 
     # ---- publishing
 

@@ -12,6 +12,7 @@ import msgspec
 
 from chaosharness.errors import ChaosharnessError, InvalidDefinition, Nondeterminism
 from chaosharness.options import IN_CHARGE
+from chaosharness.search.heap import settled_heap
 from chaosharness.search.seen import Examiner
 from chaosharness.search.workers.channel import Channel, Closed, Late
 from chaosharness.search.workers.messages import END, Brief, Farewell, Units
@@ -28,6 +29,11 @@ _read_units: Final = msgspec.msgpack.Decoder(Units)
 
 def serve(channel: Channel, examiner: Examiner, wire: Wire) -> None:
     """Do units until there are no more; a batch that is not wanted any more is left."""
+    with settled_heap():
+        _serve(channel, examiner, wire)
+
+
+def _serve(channel: Channel, examiner: Examiner, wire: Wire) -> None:
     watch = Watch(examiner.system)
     watch.calm = examiner.calm
     channel.send(_encode(Farewell()))

@@ -112,7 +112,7 @@ class OpenDynamoDB:
         self.timeout_ms: Final = definition.timeout_ms
         self.world = world
         self.machine = DynamoMachine(EPOCH_MS)
-        self._repeats = Repeats(self.final)
+        self._repeats = Repeats()
         self.on_change: list[Callable[[Changed, bytes, Scope, str, int], None]] = []
         for name, table in definition.tables.items():
             self.machine.create(name, table.settings())
@@ -179,7 +179,7 @@ class OpenDynamoDB:
         if change.why:
             data["why"] = change.why
         scope.record("commit", operation, attempt, data)
-        if not self._repeats.unchanged(scope):
+        if not self._repeats.unchanged(scope, self.final):
             world.effects += 1
         self._know_expiry(change)
         self._copy(change, scope)

@@ -70,7 +70,7 @@ class OpenKeyValue(OpenStore):
         )
         self.data: dict[str, bytes] = {}
         self._log: list[tuple[int, str, bytes | None]] = []
-        self._repeats = Repeats(self._decoded)
+        self._repeats = Repeats()
         self._changes = 0
         self.actions = _actions(definition.name)
 
@@ -130,7 +130,7 @@ class OpenKeyValue(OpenStore):
             values[key] = body
         if body != old:
             self._changes += 1
-            if self._changes < COMMITS_MIN or not self._repeats.unchanged(scope):
+            if self._changes < COMMITS_MIN or not self._repeats.unchanged(scope, self._decoded):
                 self.world.effects += 1
         data = {"store": self.name, "verb": verb, "key": key, "value": body}
         if outcome is not None:
@@ -158,11 +158,11 @@ class OpenKeyValue(OpenStore):
         if not self.down and outcome != "rolled-back":
             return
         why = "out of order" if self.down else "the write failed; nothing was stored"
-        error = ConnectionError(f"{self.name}.{verb}: {why}")
+        words = f"{self.name}.{verb}: {why}"
         kind = "read" if verb in ("get", "has", "items") else "commit"
-        data = {"store": self.name, "verb": verb, "error": f"{type(error).__name__}: {error}"}
+        data = {"store": self.name, "verb": verb, "error": f"ConnectionError: {words}"}
         scope.record(kind, operation, attempt, data)
-        raise error
+        raise ConnectionError(words)
 
     # ---- the end
 

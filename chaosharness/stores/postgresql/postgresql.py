@@ -141,7 +141,7 @@ class OpenPostgreSQL(OpenStore):
         self.waiting: list[Session] = []
         self.listening: list[Session] = []
         self.defined = self.numbered = False
-        self.repeats = Repeats(lambda: in_one_order(self.final()))
+        self.repeats = Repeats()
         self._statements = statements
         world.know_duration(DEADLOCK_MS)
 
@@ -248,6 +248,10 @@ class OpenPostgreSQL(OpenStore):
             self.database.monitor.ask(self.database.final_sql) if self.database.final_sql else []
         )
         return {"tables": {str(table): msgspec.json.decode(rows or "[]") for table, rows in found}}
+
+    def in_order(self) -> Any:
+        """Return what is committed, in one order."""
+        return in_one_order(self.final())
 
     def close(self) -> None:
         """Put the database back, for the next run."""

@@ -60,6 +60,9 @@ class Shared(Protocol):
     def settle(self) -> None:
         """See who has got a lock."""
 
+    def in_order(self) -> Any:
+        """Return what is committed, in one order."""
+
     def notified(self) -> None:
         """Hand out notifications."""
 
@@ -297,7 +300,7 @@ class Session:
                 data["outcome"] = "unknown"
             scope.record("commit", visit.operation, visit.attempt, data)
             pending = self._pending
-            changes = pending.rows and not store.repeats.unchanged(scope)
+            changes = pending.rows and not store.repeats.unchanged(scope, store.in_order)
             if pending.defined or changes or (pending.touched and pending.notifies):
                 scope.world.effects += 1
         if self._pending.defined:

@@ -150,7 +150,7 @@ class OpenRedis(OpenStore):
         self.channels: Any = None
         self.on_restart: list[Callable[[], object]] = []
         self.heard: list[Callable[[Scope, str, int, Any], None]] = []
-        self.repeats = Repeats(self._with_numbers)
+        self.repeats = Repeats()
         self._images: list[tuple[int, dict[int, Any]]] = []
 
     def stands_for(self, host: str) -> bool:
@@ -213,7 +213,7 @@ class OpenRedis(OpenStore):
                     found[f"{number}/{name}" if number else name] = _plain(item.value)
         return found
 
-    def _with_numbers(self) -> Any:
+    def with_numbers(self) -> Any:
         """Return what is stored, with numbers for the texts that Redis keeps of them."""
         return _numbers_in(self.contents())
 

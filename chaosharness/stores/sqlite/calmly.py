@@ -120,7 +120,7 @@ class CalmConnection(LockingConnection):
         if outcome is not None:
             data["outcome"] = "unknown"
         scope.record("commit", operation, attempt, data)
-        if self._defined or (rows and not store.repeats.unchanged(scope)):
+        if self._defined or (rows and not store.repeats.unchanged(scope, store.in_order)):
             world.effects += 1
         self._defined = False
         store.version += 1

@@ -358,7 +358,10 @@ class Connection(ConfiguredConnection):
         error = an_error("database or disk is full", "SQLITE_FULL", sqlite3.SQLITE_FULL)
         self.undo(scope, operation, attempt, "commit failed")
         self.record_error(scope, "commit", operation, attempt, error)
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: a circle
 
     def _undo(self, scope: Scope, operation: str, attempt: int, finish: Finish) -> None:
         if scope.incarnation is not self._owner:

@@ -171,6 +171,8 @@ class LockingConnection(sqlite3.Connection):
         except Exception as failure:
             self.record_error(scope, kind, operation, attempt, failure)
             raise
+        finally:
+            del error  # its traceback may hold this frame: a circle
 
     def face_statement(
         self,
@@ -187,7 +189,10 @@ class LockingConnection(sqlite3.Connection):
         else:
             how, cursor, _, sql, parameters = effect
             retry = partial(how, cursor, sql, parameters)
-            self.face(error, scope, kind, operation, attempt, retry)
+            try:
+                self.face(error, scope, kind, operation, attempt, retry)
+            finally:
+                del error
 
     def _insist(
         self,
@@ -225,6 +230,7 @@ class LockingConnection(sqlite3.Connection):
                         raise
         finally:
             store.pending.pop(self, None)
+            del error
 
     def _await_lock(self, scope: Scope, give_up_ms: int, poll_ms: int) -> None:
         """Park until somebody lets go of a lock, or until time is up."""
@@ -357,7 +363,10 @@ class LockingConnection(sqlite3.Connection):
         if store.down:
             error = self._outage(scope, operation, attempt)
             self.record_error(scope, kind, operation, attempt, error)
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame: a circle
 
     def _outage(self, scope: Scope, operation: str, attempt: int) -> Exception:
         """Undo the transaction, and return what is raised while the store is out of order."""

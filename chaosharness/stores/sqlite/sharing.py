@@ -56,7 +56,7 @@ class SharedStore(OpenStore):
         self.changed = False
         self.schema_touched = False
         self.copied = False
-        self.repeats = Repeats(self._committed)
+        self.repeats = Repeats()
 
     def wake(self) -> None:
         """Have those who wait for a lock try again, in the order in which they came."""
@@ -83,7 +83,8 @@ class SharedStore(OpenStore):
     def committed(self, scope: Scope) -> None:
         """Take note of what became durable; a store whose tables have a meaning tells it."""
 
-    def _committed(self) -> Any:
+    def in_order(self) -> Any:
+        """Return what is committed, in one order; None where it cannot be looked at now."""
         try:
             return in_one_order(self.contents())
         except sqlite3.Error:  # another connection is writing

@@ -1,0 +1,83 @@
+"""What was there before a search is not looked through while it lasts, and is afterwards."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from chaosharness import explore
+from chaosharness.search.heap import settled_heap
+from models.small import cashier
+
+
+class Node:
+    """What knows itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_what_was_there_is_kept_from_the_collector_until_the_end():
+    with settled_heap():
+        assert gc.get_freeze_count()
+        garbage = weakref.ref(Node())
+        gc.collect()
+        assert garbage() is None  # what came since is collected as ever
+    assert not gc.get_freeze_count()
+
+
+def test_young_garbage_is_not_put_among_the_old():
+    young = weakref.ref(Node())
+    with settled_heap():
+        assert young() is None
+
+
+def test_old_garbage_is_collected_once_it_is_over():
+    old = Node()
+    with settled_heap():
+        seen = weakref.ref(old)
+        del old
+        gc.collect()
+        assert seen() is not None
+    gc.collect()
+    assert seen() is None
+
+
+def test_whoever_has_frozen_what_they_have_keeps_it_so():
+    gc.freeze()
+    try:
+        with settled_heap():
+            pass
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_without_the_collector_nothing_is_done():
+    gc.disable()
+    try:
+        with settled_heap():
+            assert not gc.get_freeze_count()
+    finally:
+        gc.enable()
+
+
+def test_an_error_ends_it_too():
+    with pytest.raises(KeyError), settled_heap():
+        raise KeyError
+    assert not gc.get_freeze_count()
+
+
+def test_a_search_has_its_heap_settled_and_leaves_it_as_it_was():
+    frozen = []
+    explore(
+        cashier.cashier(),
+        faults_max=1,
+        runs_max=5,
+        on_progress=lambda _: frozen.append(gc.get_freeze_count() > 0),
+    )
+    assert frozen
+    assert all(frozen)
+    assert not gc.get_freeze_count()
