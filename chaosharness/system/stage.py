@@ -86,6 +86,10 @@ class Stage:
             for state in world.states.values():
                 if hasattr(state, "number_after"):
                     state.number_after(plan.first_number)
+        if plan.before:
+            for state in world.states.values():
+                if hasattr(state, "stay_before"):
+                    state.stay_before()
 
     def play(self, entry: Callable[..., Any], items: tuple[Any, ...]) -> Ending:
         """Run to the end."""
@@ -274,7 +278,7 @@ class Stage:
         scope = Scope(world, incarnation, service.place, 0, cause, PLAIN)
         on_its_own = factory is None
         if factory is None:
-            factory = service.factory
+            factory = (service.previous if self.plan.before else None) or service.factory
         if operation in world.armed:
             factory = self._suffer_at_start(scope, service, attempt, factory)
         if service.previous is not None:

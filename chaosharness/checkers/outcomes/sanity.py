@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Iterator
 
 import attrs
 
+from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.differences import UNDOING, Difference, moves
 from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
@@ -23,6 +24,9 @@ OPTIONAL = "optional"
 
 STANDS = "stands"
 """The kind of a question: may what was done stand, although its workflow has failed?"""
+
+UNDOES = UNDOING | {"recall", "refund", "reverse"}
+"""How methods begin by which a third party takes back what it did."""
 
 ENDS_BADLY = re.compile(r"(workflow|execution|dag run) (failed|timed[ _]out|aborted)\b", re.I)
 """What engines note of a workflow that ended as failed: whoever looks at their screens sees it."""
@@ -158,7 +162,9 @@ class _Refused:
         if self.net == self.full and (lost := self.rows.never_made_up_for()):
             return self._swallowed(lost)
         if self.same_words:
-            return self._half_with_the_same_words()
+            found = self._half_with_the_same_words()
+            if found or not self._speaks_by_notes():
+                return found
         if self._goes_on_as_usual() and (found := self._swallowed(self._wanted_money())):
             return found
         found = self._given_up() if self.nothing else self._taken_back() or self._given_up()
@@ -277,6 +283,20 @@ class _Refused:
         optional = self.clean.options.is_optional
         return Counter(one for one in self.less if moves(one) and not optional(one[0]))
 
+    def _speaks_by_notes(self) -> bool:
+        """Say whether the item has no rows, and what is noted of it (how its workflow ended) is
+        otherwise than in the calm run: that is its word, then."""
+        calm, item = self.clean.calm, self.item
+        rows = self.out.own.get(item) or calm.own.get(item)
+        return not rows and self.out.noted.get(item) != calm.noted.get(item)
+
+    def _can_be_undone(self, entry: Entry) -> bool:
+        """Say whether what stands moves money or goods, or its party has a method that undoes: a
+        mail that was sent is sent, and a parcel is recalled."""
+        methods = self.clean.family.methods.get(entry[0][1], frozenset())
+        undo = any(words_in(one.partition("_")[0]) & UNDOES for one in methods)
+        return moves(entry) or undo
+
     def _goes_on_as_usual(self) -> bool:
         """Say whether what there is of an item is as usual, if less, and its client heard no no.
 
@@ -333,6 +353,8 @@ class _Refused:
             said = ", ".join(sorted({text for _, text in new})[:2]) or "given up"
             where = operation.rpartition("/")[2]
             because = f"; where {where} is refused for good, that leaves nothing"
+            if self._speaks_by_notes() and not any(map(self._can_be_undone, self.net)):
+                continue
             if left := self.net or rows:
                 stands = self._first(left)
                 return [self._half(left, f"ends as {said}, and yet {stands} stands{because}")]
@@ -362,6 +384,8 @@ class _Refused:
         stands = {place for place, _ in rows}
         beside = {word for word in words if word[0] not in stands}
         new = words - usual
+        if self._speaks_by_notes() and self.out.noted.get(self.item) != other.noted.get(self.item):
+            return False
         return theirs in (words, beside) or bool(new and theirs - usual == new)
 
     @staticmethod
