@@ -178,7 +178,8 @@ class Stage:
         armed = self.world.armed[operation]
         for one in armed[:]:
             kinds = with_stops(surface.before if one.site.phase == "before" else surface.after)
-            if operation.startswith(f"{CLIENT}."):
+            planned = any(refused.operation == operation for refused in self.plan.refused)
+            if operation.startswith(f"{CLIENT}.") and not planned:  # a clean run may ask for more
                 kinds = tuple(kind for kind in kinds if kind in OUTSIDE)
             if type(one.fault) not in kinds:
                 armed.remove(one)

@@ -279,16 +279,29 @@ class _Refused:
         return self._swallowed(self._wanted_money())
 
     def _wanted_money(self) -> Counter[Entry]:
-        """Return the money and the goods that are missing."""
+        """Return the money and the goods that are missing: not what was done, and taken back with
+        all else."""
         optional = self.clean.options.is_optional
-        return Counter(one for one in self.less if moves(one) and not optional(one[0]))
+        back = self._back() if self.nothing else set()
+        return Counter(
+            one for one in self.less if moves(one) and not optional(one[0]) and one not in back
+        )
 
     def _speaks_by_notes(self) -> bool:
         """Say whether the item has no rows, and what is noted of it (how its workflow ended) is
-        otherwise than in the calm run: that is its word, then."""
+        otherwise than in the calm run: that is its word, then, once something was taken back. A
+        workflow that failed and took nothing back is asked about."""
         calm, item = self.clean.calm, self.item
         rows = self.out.own.get(item) or calm.own.get(item)
-        return not rows and self.out.noted.get(item) != calm.noted.get(item)
+        noted = self.out.noted.get(item) != calm.noted.get(item)
+        return noted and not rows and bool(self._back())
+
+    def _back(self) -> set[Entry]:
+        """Return what was done here and taken back, and is not in the calm run."""
+        undone, item = self.clean.ledgers.undone, self.item
+        return {one for one, _ in undone(self.out, item)} - {
+            one for one, _ in undone(self.clean.calm, item)
+        }
 
     def _can_be_undone(self, entry: Entry) -> bool:
         """Say whether what stands moves money or goods, or its party has a method that undoes: a

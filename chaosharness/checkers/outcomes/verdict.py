@@ -11,7 +11,13 @@ from typing import Final
 import attrs
 
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.clients import ORDER, arrived, left_early
+from chaosharness.checkers.outcomes.clients import (
+    ORDER,
+    arrived,
+    left_early,
+    never_came_to_cancel,
+    never_cancelled,
+)
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.for_good import as_a_transaction, refusals_of
@@ -127,6 +133,11 @@ class Verdict:
         return left_early(self.clean.history, self.history, self.faults, self.client)
 
     @cached_property
+    def never_cancelled(self) -> tuple[Refusal, ...]:
+        """The requests to end something that were never granted, as their clients know."""
+        return never_cancelled(self.history, self.client)
+
+    @cached_property
     def late_items(self) -> frozenset[int]:
         """The items that came late, or whose rows say what was decided meanwhile."""
         found = late_items(self.clean, self.faults)
@@ -168,6 +179,7 @@ class Verdict:
             tuple(self.nos),
             self.client,
             self.left_early,
+            self.never_cancelled,
             self.late_items,
             self.overwritten,
             stale(self.history),
@@ -224,6 +236,7 @@ class Verdict:
             return aside
         for search in (
             self._client_left,
+            self._not_cancelled,
             self._absent,
             self._late,
             self._apart,
@@ -292,10 +305,18 @@ class Verdict:
         if out is None or not self._fits(out):
             return None
         for item in (refusal.entity for refusal in self.left_early):
+            if never_came_to_cancel(self.clean.history, self.history, item):
+                self.by_history = True
+                continue
             moved, usual = (self._moved(one, item) for one in (out, self.clean.calm))
             if moved and moved != usual:
                 return None
         return []
+
+    def _not_cancelled(self) -> list[Difference] | None:
+        """Ask the clean run in which what these clients wanted to end goes on."""
+        refused = self.never_cancelled
+        return [] if refused and self._fits(self.clean.refused(refused)) else None
 
     def _moved(self, out: Outcome, item: int) -> dict[Entry, int]:
         """Return the money and the goods that stand for an item."""

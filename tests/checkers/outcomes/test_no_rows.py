@@ -48,17 +48,22 @@ PATIENCE: dict[str, Any] = {"retries": 20, "retry_delay_s": 10, "retry_exponenti
                             "max_retry_delay_s": 600}  # fmt: skip
 
 
-def shop(party: type[Mailer], *, recalls: bool = False, apart: bool = False) -> System:
+def shop(
+    party: type[Mailer], *, recalls: bool = False, apart: bool = False, undoes: bool = True
+) -> System:
     """Charges, tells somebody, and refunds what nobody seems to have been told of.
 
     Args:
         party: Who is told.
         recalls: Whether that is taken back first.
+        undoes: Whether anything is done after a failure at all.
         apart: Whether a version of the DAG before this one says otherwise how it ends.
     """
     system = System("no rows")
     last = AirflowTask("clean_up", upstream=["tell"], trigger_rule="all_done", **PATIENCE)
     tasks = [AirflowTask("charge", **PATIENCE), AirflowTask("tell", upstream=["charge"]), last]
+    if not undoes:
+        tasks.pop()
     before = [AirflowDAG("order", tasks=tasks[:2])] if apart else []
     airflow = system.add(Airflow("airflow", dags=[AirflowDAG("order", tasks=tasks)],
                                  previous=before))  # fmt: skip
@@ -83,7 +88,8 @@ def shop(party: type[Mailer], *, recalls: bool = False, apart: bool = False) -> 
             if apart:
                 money.charge(f"{ti.run_id}-tip", 1)
 
-        env.tasks(airflow, {"charge": charge, "tell": tell, "clean_up": clean_up})
+        code = {"charge": charge, "tell": tell, "clean_up": clean_up}
+        env.tasks(airflow, {task.task_id: code[task.task_id] for task in tasks})
 
     @system.entry(examples=["o1"])
     def place(env: Env, order: str) -> None:
@@ -111,6 +117,13 @@ def test_a_parcel_that_could_be_recalled_and_is_not_stands() -> None:
 )  # fmt: skip
 def test_a_mail_and_a_parcel_that_was_recalled_are_nothing(right: Any) -> None:
     assert found(right(), *UNHEARD) == []
+
+
+def test_money_in_a_workflow_that_failed_and_took_nothing_back_is_asked_about() -> None:
+    """Somebody may see to it: whoever looks at the engine's screens sees that it failed."""
+    campaign = explore(shop(Courier, undoes=False), kinds=UNHEARD, faults_max=1)
+    assert campaign.counterexamples == ()
+    assert {one.place for one in campaign.questions} >= {"bank.charge"}
 
 
 def test_two_versions_that_come_to_something_else_are_not_compared() -> None:
