@@ -110,6 +110,40 @@ def of_the_refused(
     return found
 
 
+def ended_badly(clean: Clean, out: Outcome, item: int) -> str:
+    """Return what an engine notes of an item's workflow that ended as failed, if only here."""
+    noted = out.noted.get(item, set()) - clean.calm.noted.get(item, set())
+    return min((one for one in noted if ENDS_BADLY.match(one)), default="")
+
+
+def standing_of(clean: Clean, out: Outcome, item: int, word: str) -> Iterator[Difference]:
+    """Yield the money and the goods of an item that stand as usual: a question each."""
+    for entry in clean.ledgers.net(out, item) & clean.ledgers.net(clean.calm, item):
+        place = spelled_place(entry[0])
+        if moves(entry) and (place, word) not in clean.options.may_end:
+            yield Difference(STANDS, item, place, word, _spelled(entry), source=entry[0][1])
+
+
+def is_part_of_a_failure(clean: Clean, out: Outcome, item: int, others: Iterable[Outcome]) -> bool:
+    """Say whether an item's workflow has failed as it does where it is refused, and left a part of
+    what it usually does: some of several requests were carried out, and others were not.
+
+    Args:
+        clean: The clean runs.
+        out: What came out.
+        item: The item.
+        others: What comes out where the item is refused something for good.
+    """
+    ledgers, calm = clean.ledgers, clean.calm
+    if not ended_badly(clean, out, item) or ledgers.net(out, item) - ledgers.net(calm, item):
+        return False
+    if ledgers.in_vain(out, item) or len(ledgers.undone(out, item)) > len(
+        ledgers.undone(calm, item)
+    ):
+        return False
+    return any(other.noted.get(item) == out.noted.get(item) for other in others)
+
+
 class _Refused:
     """One item's part of an outcome in which something is refused for good."""
 
@@ -175,18 +209,10 @@ class _Refused:
 
         Nothing took them back, and not all is done that they were for. Somebody may see to it.
         """
-        noted = self.out.noted.get(self.item, set()) - self.clean.calm.noted.get(self.item, set())
-        ends = sorted(one for one in noted if ENDS_BADLY.match(one))
-        options = self.clean.options
-        lacking = any(not options.is_optional(place) for place, _ in self.less)
-        if not ends or not lacking or self.more or self.undone or self.in_vain:
-            return
-        for entry in self.net & self.full:
-            place = spelled_place(entry[0])
-            if moves(entry) and (place, ends[0]) not in options.may_end:
-                yield Difference(
-                    STANDS, self.item, place, ends[0], _spelled(entry), source=entry[0][1]
-                )
+        lacking = any(not self.clean.options.is_optional(place) for place, _ in self.less)
+        word = ended_badly(self.clean, self.out, self.item)
+        if word and lacking and not (self.more or self.undone or self.in_vain):
+            yield from standing_of(self.clean, self.out, self.item, word)
 
     def _stands_where_told_otherwise(self) -> Iterator[Difference]:
         """Yield money or goods that stand although a message says what is said where the same is

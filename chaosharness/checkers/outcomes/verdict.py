@@ -30,9 +30,12 @@ from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
     OPTIONAL,
     STANDS,
+    ended_badly,
     forgotten,
+    is_part_of_a_failure,
     of_the_absent,
     of_the_refused,
+    standing_of,
 )
 from chaosharness.checkers.outcomes.timers import (
     BESIDES,
@@ -255,7 +258,8 @@ class Verdict:
             found = self._composed()
             if found is not None:
                 return found + aside
-        return aside + (self.asked or self._in_another_order() or self._unlike_any())
+        asked = self.asked or self._in_another_order() or self._failed_in_part()
+        return aside + (self._unlike_any() if asked is None else asked)
 
     def _unlike(
         self, out: Outcome | None, absent: frozenset[int] = frozenset(), words: str = ""
@@ -607,6 +611,23 @@ class Verdict:
         return any(row in _rows_of(alone) for row in rows)
 
     # ---- unlike any
+
+    def _failed_in_part(self) -> list[Difference] | None:
+        """Return what is to be asked where nothing is otherwise but that workflows have failed with
+        a part of what they do: no clean run refuses some requests of one, and not others."""
+        items = sorted({one.item for one in self.first})
+        lost = all(one.kind == "effect lost" for one in self.first)
+        if not items or not lost or not {*items} <= {*self.items_told}:
+            return None
+        found: list[Difference] = []
+        for item in items:
+            outs = (self.clean.refused(one) for one in self.refusals.get(item, ()))
+            others = (out for out in outs if out is not None)
+            if not is_part_of_a_failure(self.clean, self.seen, item, others):
+                return None
+            word = ended_badly(self.clean, self.seen, item)
+            found += standing_of(self.clean, self.seen, item, word)
+        return found
 
     def _unlike_any(self) -> list[Difference]:
         """Return the differences from the nearest clean run, or a question."""
