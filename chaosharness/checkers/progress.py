@@ -23,23 +23,33 @@ _VERDICTS: Final = {
 }
 
 
-def never_stuck() -> Property:
+def never_stuck(*, waiting: bool = False) -> Property:
     """Claim that the system comes to rest once the faults have stopped.
 
     No code waits for what can never come, none runs without end, no message is handed
     out without end, no events go in a circle. The finding names the culprit.
 
+    Who waits for somebody that does not come in the workload (a signal, a token, a person, a
+    cancellation), and what goes on by its timers until somebody ends it, is told in each door and
+    breaks nothing where the run without faults has it too; what may do so is named by
+    `System(may_wait=...)`.
+
+    Args:
+        waiting: Whether to wait for somebody who does not come is to be stuck as well.
+
     >>> run.check(never_stuck())
-    >>> shop.claim(never_stuck(), never_charged_twice(bank))
+    >>> shop.claim(never_stuck(waiting=True), never_charged_twice(bank))
     """
 
     def judge(evidence: Evidence) -> list[Finding]:
         verdict, reason = verdict_of(evidence.history)
         if verdict == "quiet":
-            waiting = waits_of(evidence.history)
-            if not waiting:
+            reason = waits_of(evidence.history) or _lives_anew(evidence)
+            if not reason and waiting:
+                reason = next(iter(waiting_in(evidence.history)), "")
+            if not reason:
                 return []
-            verdict, reason = "stuck", waiting
+            verdict = "stuck"
         words = _VERDICTS.get(verdict, f"the run ended as {verdict!r}")
         summary = f"{words}: {reason}" if reason else words
         ends = tuple(event.index for event in evidence.history.of("end"))
@@ -48,18 +58,35 @@ def never_stuck() -> Property:
     return Property("never stuck", judge, "eventually")
 
 
-def waiting(history: History) -> tuple[str, ...]:
+def living(history: History) -> list[tuple[str, str]]:
+    """Return what goes on until somebody outside ends it: by its name, and in words."""
+    ends = [*history.of("end")]
+    return [(name, words) for name, words in ends[-1].data.get("lives", ())] if ends else []
+
+
+def _lives_anew(evidence: Evidence) -> str:
+    """Say what goes on until somebody ends it and has an end without faults; or nothing."""
+    found = living(evidence.history)
+    usual = {name for name, _ in living(evidence.calm())} if found else set()
+    return next((words for name, words in found if name not in usual), "")
+
+
+def waiting_in(history: History) -> tuple[str, ...]:
     """Say what waits for somebody at the end of a run in which nobody comes, for a person to read.
 
     No claim is broken by it: that somebody comes later may be meant so. What comes after that is
     tried by no run.
     """
     ends = [*history.of("end")]
-    asks = [str(one) for one in ends[-1].data.get("asks", ())] if ends else []
+    end: Mapping[str, Any] = ends[-1].data if ends else {}
+    asks = [str(one) for one in (*end.get("asks", ()), *(words for _, words in living(history)))]
+    may_wait = frozenset(end.get("may_wait", ()))
     parked: dict[str, str] = {}
     for event in history.of("note"):
         saga, words = event.data.get("saga"), event.data
         if not isinstance(saga, str):
+            continue
+        if words.get("step") in may_wait:
             continue
         if words.get("what") == PARKED and not words.get("until_ms"):
             step = words.get("step")
@@ -92,7 +119,7 @@ def upset(history: History) -> tuple[str, ...]:
         *(f"{place} raised {error}, {times(count)}" for (place, error), count in raised.items()),
         *(f"{where}, {times(count)}" for where, count in dead.items()),
         *untaken(history),
-        *waiting(history),
+        *waiting_in(history),
     )
 
 

@@ -7,7 +7,7 @@ when a budget is spent, or when something can never go on.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextvars import copy_context
 from heapq import heappop, heappush
 from itertools import chain
@@ -64,6 +64,10 @@ IDLE_SHARE: Final = 3
 """The part of its events that a run may spend, at most, on loops that change nothing."""
 
 
+Waiting = tuple[tuple[str, ...], str]
+"""What waits: the names under which a user may have said that it may, and a sentence."""
+
+
 class World:
     """Everything one run shares. Made anew for each run; nothing survives it."""
 
@@ -98,9 +102,11 @@ class World:
         "incarnations",
         "lacked",
         "longest_ms",
+        "may_wait",
         "now",
         "on_advance",
         "on_armed",
+        "on_living",
         "on_missed",
         "on_network",
         "on_read",
@@ -168,10 +174,13 @@ class World:
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
         self.on_settled: list[Callable[[], str]] = []
         """Asked where a run comes to rest: what waits for somebody who never comes, or nothing."""
-        self.on_waiting: list[Callable[[], Iterable[str]]] = []
+        self.on_waiting: list[Callable[[], Iterable[Waiting]]] = []
         """Asked then, too: what waits for somebody outside, who may be meant to come later."""
         self.on_missed: list[Callable[[], Iterable[int]]] = []
         """Asked at the end: which messages nobody took, though somebody would have later."""
+        self.on_living: list[Callable[[], Iterable[Waiting]]] = []
+        """Asked then, too: what goes on for ever by design, until somebody outside ends it."""
+        self.may_wait: frozenset[str] = frozenset()  # workflows, states, tasks, steps: by name
         self.on_turn: Callable[[Hashable], None] | None = None
         self.past: set[str] = set()  # what went past this world: where to
         self.spoken: dict[str, set[str]] = {}  # client libraries, and operations they passed
@@ -521,6 +530,13 @@ class World:
                 lasted_ms = max(self.budget.calm_ms, self.promised_ms - self.calm_since)
                 self.end("budget", never_quiet(lasted_ms, self.raw))
 
+    def _not_meant(self, asked: Iterable[Callable[[], Iterable[Waiting]]]) -> Iterator[Waiting]:
+        """Yield what waits, but for what the user said may."""
+        for ask in asked:
+            for names, words in ask():
+                if self.may_wait.isdisjoint(names):
+                    yield names, words
+
     def conclude(self) -> Ending:
         """Record how the run ended."""
         assert self.ending is not None
@@ -531,10 +547,14 @@ class World:
             waiting = next(filter(None, (ask() for ask in self.on_settled)), "")
             if waiting:
                 data["waits"] = waiting
-            if asks := [one for ask in self.on_waiting for one in ask()]:
+            if asks := [words for _, words in self._not_meant(self.on_waiting)]:
                 data["asks"] = asks
             if missed := sorted(one for ask in self.on_missed for one in ask()):
                 data["missed"] = missed
+            if lives := [[names[0], words] for names, words in self._not_meant(self.on_living)]:
+                data["lives"] = lives
+            if self.may_wait:
+                data["may_wait"] = sorted(self.may_wait)
         self.record("end", WORLD, data=data)
         return self.ending
 
@@ -695,6 +715,7 @@ class World:
         self.on_settled.clear()
         self.on_waiting.clear()
         self.on_missed.clear()
+        self.on_living.clear()
         self.before_end.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = self.on_read = self.on_stuck = None

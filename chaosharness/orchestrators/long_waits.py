@@ -4,21 +4,41 @@ A run ends when nothing is left to come, or when its calm has lasted long enough
 `Budget.calm_ms`). What an orchestrator waits for by itself is due at a time that it knows: the calm
 lasts till then. Not so what it tries again and again, or looks for each hour: that is called off at
 the end of the calm.
+
+A workflow that waits so again and again may be meant to have no end: a subscription, until somebody
+cancels it. It is waited for so many times, and then left: the run is at rest, and says so.
 """
 
 from typing import Final
 
 from chaosharness.kernel.world import World
 
-__all__ = ["LONG_MS", "LongWaits"]
+__all__ = ["LONG_MS", "LongWaits", "how_often"]
 
 LONG_MS: Final = 6 * 3_600_000
 """From how long on a wait is one that the calm is lengthened for."""
 TIMES_MAX: Final = 50
 """How often it is, in a run: a workflow that waits a month, and another one, may have no end."""
 
+MEANT_TIMES: Final = 12
+"""And how often where the user says that it has no end: later attempts are struck by no fault."""
+
 FAR_MS: Final = 1_000 * 365 * 24 * 3_600_000
 """What is due in a thousand years is not waited for: no calendar knows when that is."""
+
+
+def how_often(world: World, name: str) -> tuple[int, int]:
+    """Return how many waits of a workflow a run goes through, and from how many ms on they count.
+
+    One that goes on for ever is cut off after so many, whatever else happens: at the same place in
+    each run, so that runs can be compared. A wait of a minute counts where it is said that the
+    workflow may wait: it may be one of many, otherwise.
+
+    Args:
+        world: The run.
+        name: The name of the workflow.
+    """
+    return (MEANT_TIMES, 0) if name in world.may_wait else (TIMES_MAX, LONG_MS)
 
 
 class LongWaits:

@@ -19,7 +19,7 @@ from hypothesis.strategies import SearchStrategy
 
 from chaosharness.campaign import runs_in_words
 from chaosharness.checkers import Finding, Property, assumed
-from chaosharness.checkers.progress import waiting
+from chaosharness.checkers.progress import waiting_in
 from chaosharness.checkers.proof import did_nothing, unproved
 from chaosharness.errors import (
     InvalidDefinition,
@@ -524,7 +524,7 @@ class Campaign:
     def _waiting(self) -> tuple[str, ...]:
         """Say who is waited for in the calm run, and does not come in this workload."""
         items = self.test.fixed
-        return waiting(self.test.system.calm(items).history)
+        return waiting_in(self.test.system.calm(items).history)
 
     def _nothing_proved(self) -> str:
         """Say why all these runs put nothing to the test; nothing if they did."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from chaosharness.campaign import Campaign, runs_in_words
 from chaosharness.checkers import Property
-from chaosharness.checkers.progress import waiting
+from chaosharness.checkers.progress import waiting_in
 from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import Hopeless, NothingProved
@@ -156,7 +156,7 @@ def check(
             + _how_to_go_on(campaign),
             stacklevel=2,
         )
-    for one in (*campaign.questions, *waiting(system.calm(items).history)):
+    for one in (*campaign.questions, *waiting_in(system.calm(items).history)):
         warnings.warn(f"{system.name}: {one}", stacklevel=2)
 
 

@@ -33,6 +33,21 @@ def check_budget(owner: str, given: Any) -> Budget:
     raise allowed.refused(owner, "budget", right, given)
 
 
+def names_that_wait(given: Any) -> frozenset[str]:
+    """Return the names of what may wait, seen to be names.
+
+    Raises:
+        InvalidDefinition: They are not.
+    """
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list | tuple | set | frozenset) or not all(
+        isinstance(name, str) and name for name in names
+    ):
+        right = "names of workflows, states, tasks or steps: ['Subscription']"
+        raise allowed.refused("System", "may_wait", right, given)
+    return frozenset(names)
+
+
 def wired_at(given: Iterable[Callable[..., Any]]) -> str:
     """Return ` (wired at shop.py:7, shop.py:15)`: where to look when nothing happens; or nothing.
 

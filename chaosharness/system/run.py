@@ -13,7 +13,7 @@ import attrs
 from chaosharness.checkers import Evidence, Property, assumed
 from chaosharness.checkers.breach import breaches
 from chaosharness.checkers.outcomes.plan import Family
-from chaosharness.checkers.progress import waiting
+from chaosharness.checkers.progress import waiting_in
 from chaosharness.checkers.proof import unproved, works
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import NothingProved
@@ -190,7 +190,7 @@ class Run:
             raise violation
         if not evidence.faults and (reason := self._nothing_proved()):
             raise NothingProved(f"{self.system.name}: {reason}{wired_at(self.system.given())}")
-        for words in () if evidence.faults or self.schedule.drawn else waiting(self.history):
+        for words in () if evidence.faults or self.schedule.drawn else waiting_in(self.history):
             warnings.warn(f"{self.system.name}: {words}", stacklevel=2)
         if self.unused and not self.schedule.drawn:
             words = missed(self)

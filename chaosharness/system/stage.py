@@ -86,6 +86,10 @@ class Stage:
             for state in world.states.values():
                 if hasattr(state, "number_after"):
                     state.number_after(plan.first_number)
+        if plan.before:
+            for state in world.states.values():
+                if hasattr(state, "stay_before"):
+                    state.stay_before()
 
     def play(self, entry: Callable[..., Any], items: tuple[Any, ...]) -> Ending:
         """Run to the end."""
@@ -175,7 +179,8 @@ class Stage:
         armed = self.world.armed[operation]
         for one in armed[:]:
             kinds = with_stops(surface.before if one.site.phase == "before" else surface.after)
-            if operation.startswith(f"{CLIENT}."):
+            planned = any(refused.operation == operation for refused in self.plan.refused)
+            if operation.startswith(f"{CLIENT}.") and not planned:  # a clean run may ask for more
                 kinds = tuple(kind for kind in kinds if kind in OUTSIDE)
             if type(one.fault) not in kinds:
                 armed.remove(one)
@@ -275,7 +280,7 @@ class Stage:
         scope = Scope(world, incarnation, service.place, 0, cause, PLAIN)
         on_its_own = factory is None
         if factory is None:
-            factory = service.factory
+            factory = (service.previous if self.plan.before else None) or service.factory
         if operation in world.armed:
             factory = self._suffer_at_start(scope, service, attempt, factory)
         if service.previous is not None:

@@ -40,7 +40,13 @@ from chaosharness.kernel.lines import Line, noting_lines
 from chaosharness.kernel.world import Budget, World
 from chaosharness.schedule import Schedule
 from chaosharness.system.boundary import drawn
-from chaosharness.system.given import check_budget, check_factory, check_takes, checked_items
+from chaosharness.system.given import (
+    check_budget,
+    check_factory,
+    check_takes,
+    checked_items,
+    names_that_wait,
+)
 from chaosharness.system.parts import CLIENT, MEETS, Factory, Resource, Service, describe, name_of
 from chaosharness.system.run import OBSERVERS, Again, Run
 from chaosharness.system.stage import Stage
@@ -69,6 +75,9 @@ class System:
             your modules begins anew with each incarnation, as in a process of its own.
         own: Installed packages whose modules are taken for yours, by name (`acme_common`): what
             they hold begins anew in the same way.
+        may_wait: What may wait for ever, or for somebody who does not come in this workload:
+            workflows that are ended by a signal or a cancellation alone, states, tasks and steps,
+            by name (`Subscription`, `Approval`). No door tells of them, and none is stuck.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class System:
         arrival_ms: int = 10,
         shared: Iterable[str] = (),
         own: Iterable[str] = (),
+        may_wait: Iterable[str] = (),
     ) -> None:
         if not isinstance(name, str) or not name:
             raise InvalidDefinition(
@@ -98,6 +108,7 @@ class System:
         self.properties: list[Any] = []
         self._entry: Callable[..., Any] | None = None
         self.module_state = ModuleState(self.given, named(shared), named(own, "own", "acme_common"))
+        self.may_wait = names_that_wait(may_wait)
         self._calm: dict[str, Run] = {}
         self._families: dict[str, Family] = {}
         self._same: set[str] = set()
@@ -432,6 +443,7 @@ class System:
         for prepare in self._prepares:  # what a part does once, and belongs to no run
             prepare()
         world = World(budget=budget, armed=schedule.armed())
+        world.may_wait = self.may_wait
         modules, again = self.module_state, False
         modules.begin(world)
         sandbox = put_around(world, salt=plan.salt)
@@ -518,9 +530,18 @@ class System:
             if len(self._families) >= FAMILIES_KEPT:
                 self._families.pop(next(iter(self._families)))
             found = self._families[key] = Family(
-                workload, partial(self._clean, workload), same=self._same
+                workload, partial(self._clean, workload), same=self._same, methods=self._methods()
             )
         return found
+
+    def _methods(self) -> dict[str, frozenset[str]]:
+        """Return what third parties can be asked for, by their name."""
+        servers = ((name, getattr(one, "server", None)) for name, one in self.resources.items())
+        return {
+            name: frozenset(one for one in dir(server) if not one.startswith("_"))
+            for name, server in servers
+            if isinstance(server, type)
+        }
 
     def _clean(self, workload: tuple[Any, ...], plan: Plan) -> CleanRun | None:
         """Make one clean run."""

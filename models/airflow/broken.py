@@ -6,7 +6,7 @@ from chaosharness import AirflowDAG, AirflowTask, System
 from models.airflow.right import LONG_PATIENCE, PATIENCE, Parts, build, dag, renamed
 
 
-def _key_of_try(ti: Any) -> str:
+def _key_of_try(ti: Any, dag: AirflowDAG) -> str:
     """Another key at each try."""
     return f"{ti.run_id}-{ti.try_number}"
 
@@ -18,7 +18,7 @@ def _charge_once_by_xcom(money: Any, ti: Any, cents: int, key: str) -> None:
         ti.xcom_push(key="charged", value=f"{key}-{ti.try_number}")
 
 
-def _key_that_was_charged(ti: Any) -> str:
+def _key_that_was_charged(ti: Any, dag: AirflowDAG) -> str:
     return str(ti.xcom_pull("charge", key="charged") or ti.run_id)
 
 
@@ -78,9 +78,10 @@ def _mark_and_charge(money: Any, ti: Any, cents: int, key: str) -> None:
     money.charge(ti.run_id, cents)
 
 
-def _key_if_it_was_begun(ti: Any) -> str:
-    """What nobody has begun is not given back: there is no such key."""
-    begun = ti.xcom_pull("take_money", key="begun")
+def _key_if_it_was_begun(ti: Any, dag: AirflowDAG) -> str:
+    """What nobody has begun is not given back: there is no such key. Each version of the file looks
+    for the task as it is called there."""
+    begun = ti.xcom_pull(dag.tasks[0].task_id, key="begun")
     return str(ti.run_id) if begun else f"nothing of {ti.run_id}"
 
 

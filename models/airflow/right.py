@@ -47,7 +47,7 @@ def renamed() -> AirflowDAG:
     return dag("take_money")
 
 
-def key_of_order(ti: Any) -> str:
+def key_of_order(ti: Any, dag: AirflowDAG) -> str:
     """The order's id, which is the run's, too."""
     return str(ti.run_id)
 
@@ -63,7 +63,7 @@ class Parts:
 
     dag: Callable[[], AirflowDAG] = dag
     previous: Callable[[], AirflowDAG] | None = None
-    key: Callable[[Any], str] = key_of_order
+    key: Callable[[Any, AirflowDAG], str] = key_of_order
     charge: Callable[[Any, Any, int, str], None] = charge_by_key
     callbacks: tuple[str, ...] = ()
 
@@ -80,8 +80,8 @@ def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
     def workers(env: Env) -> None:
         money, parcels = env.client(bank), env.client(courier)
 
-        def charge(ti: Any, params: Any) -> None:
-            parts.charge(money, ti, params["cents"], parts.key(ti))
+        def charge(ti: Any, dag: AirflowDAG, params: Any) -> None:
+            parts.charge(money, ti, params["cents"], parts.key(ti, dag))
 
         def ship(ti: Any, params: Any) -> Any:
             try:
@@ -92,19 +92,19 @@ def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
         def recall(ti: Any) -> None:
             parcels.recall(ti.run_id)
 
-        def refund(ti: Any, params: Any) -> None:
-            money.refund(parts.key(ti), params["cents"])
+        def refund(ti: Any, dag: AirflowDAG, params: Any) -> None:
+            money.refund(parts.key(ti, dag), params["cents"])
 
         def cancelled(ti: Any) -> None:
             raise AirflowFailException(f"{ti.run_id} was cancelled: its money was given back")
 
-        def refund_unless_shipped(ti: Any, params: Any) -> None:
+        def refund_unless_shipped(ti: Any, dag: AirflowDAG, params: Any) -> None:
             if ti.xcom_pull("ship") is None:
-                refund(ti, params)
+                refund(ti, dag, params)
                 cancelled(ti)
 
         def undo(context: Any) -> None:
-            refund(context["ti"], context["params"])
+            refund(context["ti"], context["dag"], context["params"])
 
         known = {"charge": charge, "take_money": charge, "ship": ship, "recall": recall,
                  "refund": refund, "cancelled": cancelled,

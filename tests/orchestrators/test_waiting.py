@@ -1,10 +1,12 @@
 """Workflows that wait at the end of the calm run: told in every door, but no entity is accused."""
 
 import asyncio
+import itertools
 import json
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from temporalio import activity, workflow
 
 from chaosharness import (
     Conductor,
+    Crash,
+    Delay,
     Env,
     Gateway,
     Queue,
@@ -26,7 +30,9 @@ from chaosharness import (
     chaos_test,
     check,
     explore,
+    never_stuck,
 )
+from chaosharness.errors import InvalidDefinition
 from chaosharness.orchestrators.saga import Approval, Orchestrator, Saga, Step
 
 
@@ -90,6 +96,81 @@ class Parent:
 
 
 @workflow.defn
+class Holds:
+    """Holds what it has charged for until it is cancelled, and gives it back."""
+
+    @workflow.run
+    async def run(self, id: str) -> None:
+        await charge(id)
+        try:
+            await workflow.wait_condition(lambda: False)
+        except asyncio.CancelledError:
+            await asyncio.shield(charge(f"{id} back"))
+            raise
+
+
+@workflow.defn
+class HoldsOn:
+    """Waits in vain where its charge was not taken at once; nothing ends it then."""
+
+    @workflow.run
+    async def run(self, id: str) -> None:
+        begun = workflow.now()
+        try:
+            await charge(id)
+            late = workflow.now() - begun > timedelta(seconds=5)
+            await workflow.wait_condition(lambda: not late)
+        except asyncio.CancelledError:
+            await asyncio.shield(charge(f"{id} back"))
+            raise
+
+
+@workflow.defn
+class Subscribes:
+    """Charges each month, or each minute, until it is cancelled."""
+
+    @workflow.run
+    async def run(self, id: str, pause_s: int = 30 * 86_400) -> None:
+        for month in itertools.count():
+            await charge(f"{id} {month}")
+            await asyncio.sleep(pause_s)
+
+
+@workflow.defn
+class Redraws(Subscribes):
+    """Has another key at each attempt."""
+
+    @workflow.run
+    async def run(self, id: str, pause_s: int = 30 * 86_400) -> None:
+        for month in itertools.count():
+            name = f"{id} {month}"
+            await workflow.execute_activity(
+                "charge anew", name, start_to_close_timeout=timedelta(seconds=20)
+            )
+            await asyncio.sleep(pause_s)
+
+
+@workflow.defn
+class Minutely(Subscribes):
+    """Each minute."""
+
+    @workflow.run
+    async def run(self, id: str, pause_s: int = 60) -> None:
+        await super().run(id, pause_s)
+
+
+@workflow.defn
+class Anew:
+    """The same, as another run each month."""
+
+    @workflow.run
+    async def run(self, id: str) -> None:
+        await charge(f"{id} {workflow.info().run_id}")
+        await asyncio.sleep(30 * 86_400)
+        workflow.continue_as_new(id)
+
+
+@workflow.defn
 class Sets:
     """Sets its handler itself."""
 
@@ -101,8 +182,8 @@ class Sets:
         await heard.wait()
 
 
-def temporal(workflow_class: Any, *signals: str) -> System:
-    system = System("waits")
+def temporal(workflow_class: Any, *signals: str, cancels: bool = False, **given: Any) -> System:
+    system = System("waits", **given)
     server = system.add(Temporal("temporal"))
     bank = system.add(Gateway("bank"))
 
@@ -114,8 +195,13 @@ def temporal(workflow_class: Any, *signals: str) -> System:
         async def take(id: str) -> None:
             await money.charge(id, 500, key=id)
 
-        known = [Forgets, Approved, Entity, Parent, Sets]
-        env.worker(server, task_queue="q", workflows=known, activities=[take])
+        @activity.defn(name="charge anew")
+        async def take_anew(id: str) -> None:
+            await money.charge(id, 500, key=f"{id} {activity.info().attempt}")
+
+        known = [Forgets, Approved, Entity, Parent, Sets, Holds, HoldsOn, Subscribes, Redraws,
+                 Minutely, Anew]  # fmt: skip
+        env.worker(server, task_queue="q", workflows=known, activities=[take, take_anew])
 
     @system.entry(examples=["o1"])
     async def place(env: Env, id: str) -> None:
@@ -124,15 +210,18 @@ def temporal(workflow_class: Any, *signals: str) -> System:
         for name in signals:
             await handle.signal(name)
             await env.sleep(30)
+        if cancels:
+            await env.sleep(30)
+            await handle.cancel()
 
     return system
 
 
-def step_functions(**more: Any) -> System:
+def step_functions(may_wait: Any = (), **more: Any) -> System:
     state = {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken",
              "Parameters": {"FunctionName": "ask", "Payload": {"token.$": "$$.Task.Token"}},
              "End": True, **more}  # fmt: skip
-    system = System("waits")
+    system = System("waits", may_wait=may_wait)
     machine = {"StartAt": "Ask", "States": {"Ask": state}}
     server = system.add(StepFunctions("sfn", machines={"m": machine}))
     bank = system.add(Gateway("bank"))
@@ -153,8 +242,8 @@ def step_functions(**more: Any) -> System:
     return system
 
 
-def conductor(kind: str, **given: Any) -> System:
-    system = System("waits")
+def conductor(kind: str, may_wait: Any = (), **given: Any) -> System:
+    system = System("waits", may_wait=may_wait)
     flow = {"name": "w", "tasks": [
         {"name": "charge", "taskReferenceName": "charge", "type": "SIMPLE"},
         {"name": "yes", "taskReferenceName": "yes", "type": kind, "inputParameters": given},
@@ -178,8 +267,36 @@ def conductor(kind: str, **given: Any) -> System:
     return system
 
 
-def saga(*, within_ms: int | None = None) -> System:
-    system = System("waits")
+def conductor_monthly(may_wait: Any = (), **given: Any) -> System:
+    """Charges each month, for ever."""
+    system = System("waits", may_wait=may_wait)
+    each = {"name": "each", "taskReferenceName": "each", "type": "DO_WHILE",
+            "loopCondition": "true", "loopOver": [
+        {"name": "charge", "taskReferenceName": "charge", "type": "SIMPLE"},
+        {"name": "pause", "taskReferenceName": "pause", "type": "WAIT", "inputParameters": given},
+    ]}  # fmt: skip
+    flow = {"name": "w", "tasks": [each]}
+    server = system.add(Conductor("conductor", workflows=[flow], tasks=[{"name": "charge"}]))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("workers")
+    def workers(env: Env) -> None:
+        money = env.client(bank)
+
+        def charge() -> None:
+            money.charge("o1", 500, key=str(env.now_ms() // 86_400_000))
+
+        env.task_worker(server, charge)
+
+    @system.entry(examples=["o1"])
+    def place(env: Env, id: str) -> None:
+        env.client(server).start_workflow_by_name("w", {})
+
+    return system
+
+
+def saga(*, within_ms: int | None = None, may_wait: Any = ()) -> System:
+    system = System("waits", may_wait=may_wait)
     queues = {"orders": Queue("quorum", dead_letter="parked"), "parked": Queue("quorum")}
     rabbit = system.add(RabbitMQ("rabbit", queues=queues))
     store = system.add(SagaStore("db"))
@@ -212,6 +329,12 @@ def saga(*, within_ms: int | None = None) -> System:
 TOLD: list[Any] = [
     pytest.param(lambda: temporal(Approved), "workflow 'Approved' (o1) waits for a signal or an "
                  "update (approve), and nobody has sent it any", id="temporal"),
+    pytest.param(lambda: temporal(Holds), "workflow 'Holds' (o1) waits until it is cancelled, and "
+                 "nobody has cancelled it", id="temporal, held"),
+    pytest.param(lambda: temporal(Subscribes), "workflow 'Subscribes' (o1) goes on for ever by its "
+                 "timers, and nobody has ended it", id="temporal, each month"),
+    pytest.param(lambda: temporal(Anew), "workflow 'Anew' (o1) goes on for ever", id="temporal, "
+                 "another run each month"),
     pytest.param(lambda: temporal(Sets), "(it sets its handlers itself)", id="temporal, set"),
     pytest.param(step_functions, "state 'Ask' of execution 'o1' (m) waits for its token, and "
                  "nobody has brought it back", id="step functions"),
@@ -219,6 +342,8 @@ TOLD: list[Any] = [
                  "completed", id="conductor, a person"),
     pytest.param(lambda: conductor("WAIT"), "task 'yes' (WAIT) of workflow 'w-1' waits to be "
                  "completed", id="conductor, a wait"),
+    pytest.param(lambda: conductor_monthly(duration="30 days"), "workflow 'w-1' goes on for ever "
+                 "by its task 'pause' (WAIT), and nobody has ended it", id="conductor, each month"),
     pytest.param(saga, "saga o1 is parked at 'boss' (a person has to answer), and nobody has "
                  "answered", id="saga"),
 ]  # fmt: skip
@@ -232,7 +357,7 @@ def test_who_waits_for_somebody_is_told_in_every_door(
     campaign = explore(shop, properties=[], faults_max=0)
     assert words in " ".join(campaign.upset)
     assert words in str(campaign)
-    with pytest.warns(UserWarning, match="waits for|waits to be|is parked") as caught:
+    with pytest.warns(UserWarning, match="waits|is parked|goes on for ever") as caught:
         shop.run().check()
     assert words in str(caught[0].message)
 
@@ -267,6 +392,24 @@ SILENT: list[Any] = [
     pytest.param(lambda: step_functions(TimeoutSeconds=60), id="a token with a timeout"),
     pytest.param(lambda: conductor("WAIT", duration="5 seconds"), id="a wait that is over"),
     pytest.param(lambda: saga(within_ms=60_000), id="an approval in time"),
+    pytest.param(lambda: temporal(Holds, cancels=True), id="held, and cancelled"),
+    pytest.param(lambda: temporal(Subscribes, cancels=True), id="a subscription, cancelled"),
+    *(
+        pytest.param(partial(build, may_wait=names), id=f"{names} may wait")
+        for build, names in (
+            (partial(temporal, Approved), ["Approved"]),
+            (partial(temporal, Holds), ["Holds"]),
+            (partial(temporal, Forgets), ["Forgets"]),
+            (partial(temporal, Minutely), ["Minutely"]),
+            (partial(temporal, Anew), "Anew"),
+            (step_functions, ["Ask"]),
+            (step_functions, ("m",)),
+            (partial(conductor, "HUMAN"), ["yes"]),
+            (partial(conductor, "WAIT"), ["w"]),
+            (partial(conductor_monthly, duration="1 hour"), "w"),
+            (saga, ["boss"]),
+        )
+    ),
 ]
 
 
@@ -279,3 +422,42 @@ def test_nothing_is_told_of_those_who_live_on_or_whose_time_is_over(
         warnings.simplefilter("error")
         shop.run().check()
     assert explore(shop, faults_max=0).upset == ()
+    claims = [never_stuck(waiting=True)]
+    assert explore(shop, properties=claims, faults_max=0).counterexamples == ()
+
+
+@pytest.mark.parametrize(("build", "words"), TOLD)
+def test_who_waits_is_stuck_where_that_is_claimed(build: Callable[[], System], words: str) -> None:
+    claims = [never_stuck(waiting=True)]
+    [found] = explore(build(), properties=claims, faults_max=0).counterexamples
+    assert found.findings[0].summary.startswith("the system is stuck: ")
+    assert words in found.findings[0].summary
+
+
+def test_who_waits_until_it_is_cancelled_only_since_something_was_late_is_stuck() -> None:
+    shop = temporal(HoldsOn)
+    assert explore(shop, faults_max=0).upset == ()
+    claims = [never_stuck()]
+    [found] = explore(shop, properties=claims, kinds=[Delay], faults_max=1).counterexamples
+    assert "'HoldsOn' (o1) waits until it is cancelled" in found.findings[0].summary
+
+
+def test_what_goes_on_for_ever_is_judged_as_a_whole() -> None:
+    """A key that is drawn anew takes the money twice, in whichever month."""
+    for build, broken in ((Subscribes, False), (Redraws, True)):
+        shop = temporal(build, may_wait=[build.__name__])
+        campaign = explore(shop, kinds=[Delay, Crash], faults_max=1, stop_at_first=True)
+        kinds = [one.findings[0].kind for one in campaign.counterexamples]
+        assert kinds == (["effect twice"] if broken else [])
+        assert all(one.tested for one in campaign.standings if one.name == "idempotent")
+
+
+def test_one_that_asks_each_minute_for_ever_never_comes_to_rest_unless_it_may() -> None:
+    [found] = explore(temporal(Minutely), faults_max=0).counterexamples
+    assert "the system never came to rest" in found.findings[0].summary
+
+
+@pytest.mark.parametrize("given", [[1], {"Holds": 1}, [""], None])
+def test_names_of_what_may_wait_are_names(given: Any) -> None:
+    with pytest.raises(InvalidDefinition, match=r"may_wait.*names of workflows"):
+        System("waits", may_wait=given)

@@ -85,6 +85,6 @@ def server_at(scope: Scope, address: str) -> OpenTemporal:
 
 LIBRARY: Final = Library(
     LIBRARY_NAME,
-    tested=">=1.24,<2",
+    tested=">=1.18,<2",
     seams=(Seam("temporalio.service:ServiceClient.connect", ("config",), _connect),),
 )

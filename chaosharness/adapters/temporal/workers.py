@@ -137,7 +137,7 @@ def _refuse(words: str) -> NoReturn:
 
 LIBRARY: Final = Library(
     LIBRARY_NAME,
-    tested=">=1.24,<2",
+    tested=">=1.18,<2",
     seams=(
         Seam("temporalio.worker:Worker.__init__", ("self", "client"), _make, more=True),
         Seam("temporalio.worker:Worker.run", ("self",), _run),

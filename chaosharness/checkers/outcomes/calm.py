@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
@@ -20,6 +21,11 @@ from chaosharness.checkers.outcomes.sanity import STANDS
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.values import is_number, spelled
 from chaosharness.checkers.reading import read
+
+ENDED_SO: Final = re.compile(
+    r"(workflow|execution|dag run|saga) (failed|timed[ _]out|aborted|cancell?ed|terminated)"
+)
+"""What engines note of a workflow that did not come to its end."""
 
 AT_ONCE = "more at once"
 """What a difference that only shows when items come at once has for its `instead`."""
@@ -135,9 +141,10 @@ def _held(clean: Clean) -> Iterator[Difference]:
 
 
 def _given_up(clean: Clean, item: int) -> str:
-    """Return in which word an item says that it was given up."""
+    """Return in which word an item says that it was given up: its rows, or else its workflow."""
     words = sorted(text for _, text in clean.calm.words(item) if words_in(text) & GIVEN_UP)
-    return words[0] if words else ""
+    noted = sorted(one for one in clean.calm.noted.get(item, ()) if ENDED_SO.fullmatch(one))
+    return next(iter((*words, *noted)), "")
 
 
 def _topics(out: Outcome, item: int) -> frozenset[Place]:

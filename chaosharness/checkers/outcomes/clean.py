@@ -129,8 +129,14 @@ class Clean:
         return [
             out
             for plan, out in self._outcomes.items()
-            if out is not None and not plan.refused and not plan.slow
+            if out is not None and not (plan.refused or plan.slow or plan.before)
         ]
+
+    @cached_property
+    def is_the_same_before(self) -> bool:
+        """Whether the same comes out of the version before, of all that has one."""
+        out = self.outcome(Plan(before=True))
+        return out is not None and not self.comparison.differences(out, self.calm)
 
     # ---- orders of arrival
 

@@ -7,18 +7,22 @@ infrastructure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
+from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import CLIENT
 from chaosharness.checkers.outcomes.plan import Refusal
-from chaosharness.faults import Delay, Fault
+from chaosharness.faults import Delay, ErrorReply, Fault
 from chaosharness.kernel.history import Event, History
 
 ORDER: Final = "order"
 """The kind of a question: may the order in which clients come decide?"""
 
-__all__ = ["ORDER", "arrived", "left_early"]
+CANCELS: Final = frozenset({"cancel", "terminate", "stop", "abort"})
+"""Words in the name of what a client asks an engine for that ends what it has begun there."""
+
+__all__ = ["ORDER", "arrived", "left_early", "never_came_to_cancel", "never_cancelled"]
 
 
 def arrived(history: History, faults: Iterable[Fault], items: Iterable[int]) -> tuple[int, ...]:
@@ -66,6 +70,38 @@ def left_early(
             lasting = late[last, item].lasting
             found.append(Refusal(last, item, asked[-1].attempt, Delay, lasting))
     return tuple(found)
+
+
+def never_cancelled(history: History, items: Collection[int]) -> tuple[Refusal, ...]:
+    """Return the requests to end something that clients were told no about, at the last.
+
+    Then it goes on, as one that nobody has cancelled, and its client knows.
+
+    Args:
+        history: The run.
+        items: Those whose clients were told no.
+    """
+    last: dict[int, Event] = {}
+    for event in history.of("reply"):
+        if event.entity in items and event.operation.startswith(CLIENT):
+            last[event.entity] = event
+    return tuple(
+        Refusal(event.operation, item, 1, ErrorReply)
+        for item, event in sorted(last.items())
+        if event.data.get("outcome") != "ok" and _cancels(event.operation)
+    )
+
+
+def never_came_to_cancel(usual: History, history: History, item: int) -> bool:
+    """Say whether the client of an item asks here for all that it does without faults, but to end
+    what it has begun."""
+    asked, before = [*_asked(history, item)], [*_asked(usual, item)]
+    left_out = before[len(asked) :]
+    return bool(left_out) and all(_cancels(event.operation) for event in left_out)
+
+
+def _cancels(operation: str) -> bool:
+    return bool(CANCELS & words_in(operation.rpartition(".")[2]))
 
 
 def _asked(history: History, item: int) -> Iterator[Event]:

@@ -26,7 +26,7 @@ from chaosharness.kernel.history import History
 
 NAME: Final = "idempotent"
 
-NOT_JUDGED: Final = (Poison, ClockSkew, Redeploy, LostWrites, OldEvent, NewEvent)
+NOT_JUDGED: Final = (Poison, ClockSkew, LostWrites, OldEvent, NewEvent)
 """Faults that feed a system something else than it was built for: judged by properties of
 their own."""
 
@@ -64,8 +64,9 @@ def idempotent(
     only where no clean run can move it (`attempts`, `version`), which a finding then says.
 
     The calm run is evidence, not truth: what is double, half or lost there is told of the
-    run without any fault. Not judged: runs in which `Poison`, `ClockSkew`, `Redeploy`,
-    `LostWrites`, `OldEvent` or `NewEvent` struck.
+    run without any fault. Not judged: runs in which `Poison`, `ClockSkew`,
+    `LostWrites`, `OldEvent` or `NewEvent` struck; and `Redeploy`, unless nothing else struck
+    and both versions come to the same without faults.
 
     Args:
         ignore: What is not to be compared: stores, tables, columns (`seen`, or
@@ -95,7 +96,7 @@ def outcomes_property(options: Options, assumption: str = ASSUMPTION) -> Propert
         return _judge(evidence, options)
 
     def tested(evidence: Evidence) -> bool:
-        return _is_judged(evidence) and bool(evidence.faults)
+        return _is_judged(evidence, options) and bool(evidence.faults)
 
     return Property(NAME, judge, "eventually", tested=tested, assumption=assumption)
 
@@ -197,7 +198,7 @@ def _only_the_calm_run(evidence: Evidence) -> Family:
 
 
 def _judge(evidence: Evidence, options: Options) -> list[Finding]:
-    if not _is_judged(evidence):
+    if not _is_judged(evidence, options):
         return []
     if evidence.faults and _is_the_same(evidence.history, evidence.calm()):
         return []
@@ -208,11 +209,16 @@ def _judge(evidence: Evidence, options: Options) -> list[Finding]:
     return found
 
 
-def _is_judged(evidence: Evidence) -> bool:
+def _is_judged(evidence: Evidence, options: Options) -> bool:
     """Say whether a run can be held against clean ones."""
     if any(isinstance(fault, NOT_JUDGED) for fault in evidence.faults):
         return False
-    return _is_a_measure(evidence.calm())
+    if not _is_a_measure(evidence.calm()):
+        return False
+    deployed = [isinstance(fault, Redeploy) for fault in evidence.faults]
+    if not any(deployed):
+        return True
+    return all(deployed) and judge_of(evidence, options).clean.is_the_same_before
 
 
 @lru_cache(maxsize=8)

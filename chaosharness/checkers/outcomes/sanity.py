@@ -11,7 +11,7 @@ import attrs
 
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.differences import UNDOING, Difference, moves
 from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.masks import AMOUNTS
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
@@ -26,6 +26,9 @@ OPTIONAL = "optional"
 
 STANDS = "stands"
 """The kind of a question: may what was done stand, although its workflow has failed?"""
+
+UNDOES = UNDOING | {"recall", "refund", "reverse"}
+"""How methods begin by which a third party takes back what it did."""
 
 ENDS_BADLY = re.compile(r"(workflow|execution|dag run) (failed|timed[ _]out|aborted)\b", re.I)
 """What engines note of a workflow that ended as failed: whoever looks at their screens sees it."""
@@ -109,6 +112,40 @@ def of_the_refused(
     return found
 
 
+def ended_badly(clean: Clean, out: Outcome, item: int) -> str:
+    """Return what an engine notes of an item's workflow that ended as failed, if only here."""
+    noted = out.noted.get(item, set()) - clean.calm.noted.get(item, set())
+    return min((one for one in noted if ENDS_BADLY.match(one)), default="")
+
+
+def standing_of(clean: Clean, out: Outcome, item: int, word: str) -> Iterator[Difference]:
+    """Yield the money and the goods of an item that stand as usual: a question each."""
+    for entry in clean.ledgers.net(out, item) & clean.ledgers.net(clean.calm, item):
+        place = spelled_place(entry[0])
+        if moves(entry) and (place, word) not in clean.options.may_end:
+            yield Difference(STANDS, item, place, word, _spelled(entry), source=entry[0][1])
+
+
+def is_part_of_a_failure(clean: Clean, out: Outcome, item: int, others: Iterable[Outcome]) -> bool:
+    """Say whether an item's workflow has failed as it does where it is refused, and left a part of
+    what it usually does: some of several requests were carried out, and others were not.
+
+    Args:
+        clean: The clean runs.
+        out: What came out.
+        item: The item.
+        others: What comes out where the item is refused something for good.
+    """
+    ledgers, calm = clean.ledgers, clean.calm
+    if not ended_badly(clean, out, item) or ledgers.net(out, item) - ledgers.net(calm, item):
+        return False
+    if ledgers.in_vain(out, item) or len(ledgers.undone(out, item)) > len(
+        ledgers.undone(calm, item)
+    ):
+        return False
+    return any(other.noted.get(item) == out.noted.get(item) for other in others)
+
+
 class _Refused:
     """One item's part of an outcome in which something is refused for good."""
 
@@ -161,7 +198,9 @@ class _Refused:
         if self.net == self.full and (lost := self.rows.never_made_up_for()):
             return self._swallowed(lost)
         if self.same_words:
-            return self._half_with_the_same_words()
+            found = self._half_with_the_same_words()
+            if found or not self._speaks_by_notes():
+                return found
         if self._goes_on_as_usual() and (found := self._swallowed(self._wanted_money())):
             return found
         found = self._given_up() if self.nothing else self._taken_back() or self._given_up()
@@ -172,18 +211,10 @@ class _Refused:
 
         Nothing took them back, and not all is done that they were for. Somebody may see to it.
         """
-        noted = self.out.noted.get(self.item, set()) - self.clean.calm.noted.get(self.item, set())
-        ends = sorted(one for one in noted if ENDS_BADLY.match(one))
-        options = self.clean.options
-        lacking = any(not options.is_optional(place) for place, _ in self.less)
-        if not ends or not lacking or self.more or self.undone or self.in_vain:
-            return
-        for entry in self.net & self.full:
-            place = spelled_place(entry[0])
-            if moves(entry) and (place, ends[0]) not in options.may_end:
-                yield Difference(
-                    STANDS, self.item, place, ends[0], _spelled(entry), source=entry[0][1]
-                )
+        lacking = any(not self.clean.options.is_optional(place) for place, _ in self.less)
+        word = ended_badly(self.clean, self.out, self.item)
+        if word and lacking and not (self.more or self.undone or self.in_vain):
+            yield from standing_of(self.clean, self.out, self.item, word)
 
     def _stands_where_told_otherwise(self) -> Iterator[Difference]:
         """Yield money or goods that stand although a message says what is said where the same is
@@ -310,9 +341,36 @@ class _Refused:
         return not whole and not self.clean.reader.owners.of({name: usual})
 
     def _wanted_money(self) -> Counter[Entry]:
-        """Return the money and the goods that are missing."""
+        """Return the money and the goods that are missing: not what was done, and taken back with
+        all else."""
         optional = self.clean.options.is_optional
-        return Counter(one for one in self.less if moves(one) and not optional(one[0]))
+        back = self._back() if self.nothing else set()
+        return Counter(
+            one for one in self.less if moves(one) and not optional(one[0]) and one not in back
+        )
+
+    def _speaks_by_notes(self) -> bool:
+        """Say whether the item has no rows, and what is noted of it (how its workflow ended) is
+        otherwise than in the calm run: that is its word, then, once something was taken back. A
+        workflow that failed and took nothing back is asked about."""
+        calm, item = self.clean.calm, self.item
+        rows = self.out.own.get(item) or calm.own.get(item)
+        noted = self.out.noted.get(item) != calm.noted.get(item)
+        return noted and not rows and bool(self._back())
+
+    def _back(self) -> set[Entry]:
+        """Return what was done here and taken back, and is not in the calm run."""
+        undone, item = self.clean.ledgers.undone, self.item
+        return {one for one, _ in undone(self.out, item)} - {
+            one for one, _ in undone(self.clean.calm, item)
+        }
+
+    def _can_be_undone(self, entry: Entry) -> bool:
+        """Say whether what stands moves money or goods, or its party has a method that undoes: a
+        mail that was sent is sent, and a parcel is recalled."""
+        methods = self.clean.family.methods.get(entry[0][1], frozenset())
+        undo = any(words_in(one.partition("_")[0]) & UNDOES for one in methods)
+        return moves(entry) or undo
 
     def _goes_on_as_usual(self) -> bool:
         """Say whether what there is of an item is as usual, if less, and its client heard no no.
@@ -370,6 +428,8 @@ class _Refused:
             said = ", ".join(sorted({text for _, text in new})[:2]) or "given up"
             where = operation.rpartition("/")[2]
             because = f"; where {where} is refused for good, that leaves nothing"
+            if self._speaks_by_notes() and not any(map(self._can_be_undone, self.net)):
+                continue
             if left := self.net or rows:
                 stands = self._first(left)
                 return [self._half(left, f"ends as {said}, and yet {stands} stands{because}")]
@@ -399,6 +459,8 @@ class _Refused:
         stands = {place for place, _ in rows}
         beside = {word for word in words if word[0] not in stands}
         new = words - usual
+        if self._speaks_by_notes() and self.out.noted.get(self.item) != other.noted.get(self.item):
+            return False
         return theirs in (words, beside) or bool(new and theirs - usual == new)
 
     @staticmethod

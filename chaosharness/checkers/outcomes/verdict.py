@@ -11,7 +11,13 @@ from typing import Final
 import attrs
 
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.clients import ORDER, arrived, left_early
+from chaosharness.checkers.outcomes.clients import (
+    ORDER,
+    arrived,
+    left_early,
+    never_came_to_cancel,
+    never_cancelled,
+)
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.for_good import as_a_transaction, refusals_of
@@ -24,9 +30,12 @@ from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
     OPTIONAL,
     STANDS,
+    ended_badly,
     forgotten,
+    is_part_of_a_failure,
     of_the_absent,
     of_the_refused,
+    standing_of,
 )
 from chaosharness.checkers.outcomes.timers import (
     BESIDES,
@@ -127,6 +136,11 @@ class Verdict:
         return left_early(self.clean.history, self.history, self.faults, self.client)
 
     @cached_property
+    def never_cancelled(self) -> tuple[Refusal, ...]:
+        """The requests to end something that were never granted, as their clients know."""
+        return never_cancelled(self.history, self.client)
+
+    @cached_property
     def late_items(self) -> frozenset[int]:
         """The items that came late, or whose rows say what was decided meanwhile."""
         found = late_items(self.clean, self.faults)
@@ -168,6 +182,7 @@ class Verdict:
             tuple(self.nos),
             self.client,
             self.left_early,
+            self.never_cancelled,
             self.late_items,
             self.overwritten,
             stale(self.history),
@@ -224,6 +239,7 @@ class Verdict:
             return aside
         for search in (
             self._client_left,
+            self._not_cancelled,
             self._absent,
             self._late,
             self._apart,
@@ -242,7 +258,8 @@ class Verdict:
             found = self._composed()
             if found is not None:
                 return found + aside
-        return aside + (self.asked or self._in_another_order() or self._unlike_any())
+        asked = self.asked or self._in_another_order() or self._failed_in_part()
+        return aside + (self._unlike_any() if asked is None else asked)
 
     def _unlike(
         self, out: Outcome | None, absent: frozenset[int] = frozenset(), words: str = ""
@@ -292,10 +309,18 @@ class Verdict:
         if out is None or not self._fits(out):
             return None
         for item in (refusal.entity for refusal in self.left_early):
+            if never_came_to_cancel(self.clean.history, self.history, item):
+                self.by_history = True
+                continue
             moved, usual = (self._moved(one, item) for one in (out, self.clean.calm))
             if moved and moved != usual:
                 return None
         return []
+
+    def _not_cancelled(self) -> list[Difference] | None:
+        """Ask the clean run in which what these clients wanted to end goes on."""
+        refused = self.never_cancelled
+        return [] if refused and self._fits(self.clean.refused(refused)) else None
 
     def _moved(self, out: Outcome, item: int) -> dict[Entry, int]:
         """Return the money and the goods that stand for an item."""
@@ -586,6 +611,23 @@ class Verdict:
         return any(row in _rows_of(alone) for row in rows)
 
     # ---- unlike any
+
+    def _failed_in_part(self) -> list[Difference] | None:
+        """Return what is to be asked where nothing is otherwise but that workflows have failed with
+        a part of what they do: no clean run refuses some requests of one, and not others."""
+        items = sorted({one.item for one in self.first})
+        lost = all(one.kind == "effect lost" for one in self.first)
+        if not items or not lost or not {*items} <= {*self.items_told}:
+            return None
+        found: list[Difference] = []
+        for item in items:
+            outs = (self.clean.refused(one) for one in self.refusals.get(item, ()))
+            others = (out for out in outs if out is not None)
+            if not is_part_of_a_failure(self.clean, self.seen, item, others):
+                return None
+            word = ended_badly(self.clean, self.seen, item)
+            found += standing_of(self.clean, self.seen, item, word)
+        return found
 
     def _unlike_any(self) -> list[Difference]:
         """Return the differences from the nearest clean run, or a question."""

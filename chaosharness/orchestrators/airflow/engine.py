@@ -197,6 +197,10 @@ class OpenAirflow:
         """Return what a service calls it by."""
         return AirflowClient(self)
 
+    def stay_before(self) -> None:
+        """Have each DAG in the version before, to the end of the run."""
+        self.versions.stay()
+
     def close(self) -> None:
         """Let go of everything, at the end of a run."""
         self.hosts.clear()

@@ -59,6 +59,12 @@ class Versions:
         self.machine.deploy(self.before[dag_id] if is_new else self.new[dag_id])
         self.changed()
 
+    def stay(self) -> None:
+        """Have each DAG in the version before, to the end."""
+        self.new = {**self.new, **self.before}
+        for dag in self.before.values():
+            self.machine.deploy(dag)
+
     def settle(self) -> None:
         """In the calm each DAG is what it is."""
         for dag_id, dag in self.new.items():

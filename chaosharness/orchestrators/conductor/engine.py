@@ -18,14 +18,21 @@ from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.allowed import meant, spelled
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import World
+from chaosharness.kernel.world import Waiting, World
+from chaosharness.orchestrators.conductor.agenda import is_left
 from chaosharness.orchestrators.conductor.client import ConductorClient
 from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
 from chaosharness.orchestrators.conductor.functions import registered, takes_library_s
 from chaosharness.orchestrators.conductor.limits import ACTIVE_MS, POSTPONED_MS
 from chaosharness.orchestrators.conductor.mapping import SYSTEM
 from chaosharness.orchestrators.conductor.outside import Endpoint, Outside
-from chaosharness.orchestrators.conductor.records import RUNNING, SCHEDULED, Task, Workflow
+from chaosharness.orchestrators.conductor.records import (
+    RUNNING,
+    SCHEDULED,
+    Task,
+    Workflow,
+    plain_ref,
+)
 from chaosharness.orchestrators.conductor.refusals import ConductorError
 from chaosharness.orchestrators.conductor.searching import Query, found
 from chaosharness.orchestrators.conductor.server import Result, Server
@@ -44,7 +51,7 @@ from chaosharness.orchestrators.conductor.store import Store
 from chaosharness.orchestrators.conductor.worker import Worker
 from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.given_up import note_given_up
-from chaosharness.orchestrators.long_waits import LongWaits
+from chaosharness.orchestrators.long_waits import LongWaits, how_often
 from chaosharness.orchestrators.outage import Outage
 from chaosharness.orchestrators.store_rows import store_surface
 
@@ -97,6 +104,7 @@ class OpenConductor:
         self.watched: dict[str, Scope] = {}
         self.given_up: set[str] = set()  # tasks whose time was over, by their ids
         self.decisions = Decisions(world)
+        self._stays_before = False
         self._tried: dict[str, int] = {}  # attempts at writes that might have failed
         self._timer: Any = None
         self._going = False
@@ -109,6 +117,8 @@ class OpenConductor:
         world.at_calm(lambda: self.waits.until(self.server.due()))
         world.on_settled.append(self._abandoned)
         world.on_waiting.append(self._unanswered)
+        world.on_living.append(self._living)
+        self.server.store.waits_of = lambda name: how_often(world, name)
 
     def miss_workers(self) -> None:
         """Refuse a task that waits for a worker that there never was: a misspelt name, mostly.
@@ -126,7 +136,7 @@ class OpenConductor:
         """
         return self._unserved({name for name, polling in self.workers.items() if polling})
 
-    def _unanswered(self) -> Iterator[str]:
+    def _unanswered(self) -> Iterator[Waiting]:
         """Yield which task waits to be completed from outside, and nobody has done so."""
         store = self.server.store
         for workflow in store.workflows.values():
@@ -136,8 +146,21 @@ class OpenConductor:
                 )
                 if outside and not task.terminal:
                     yield (
+                        (plain_ref(task.ref), workflow.blueprint.name),
                         f"task {task.ref!r} ({task.kind}) of workflow {workflow.id!r} waits to be "
-                        "completed, and nobody has done so"
+                        "completed, and nobody has done so",
+                    )
+
+    def _living(self) -> Iterator[Waiting]:
+        """Yield which workflow goes on for ever: it has waited so often that no run looks on."""
+        store = self.server.store
+        for workflow in store.workflows.values():
+            for task in store.view(workflow.id).tasks if workflow.status == RUNNING else ():
+                if task.kind == "WAIT" and not task.terminal and is_left(store, task):
+                    yield (
+                        (workflow.blueprint.name, plain_ref(task.ref)),
+                        f"workflow {workflow.id!r} goes on for ever by its task "
+                        f"{plain_ref(task.ref)!r} (WAIT), and nobody has ended it",
                     )
 
     def _unserved(self, polled: Collection[str]) -> str:
@@ -207,6 +230,10 @@ class OpenConductor:
     def client(self) -> ConductorClient:
         """Return what a service calls it by."""
         return ConductorClient(self)
+
+    def stay_before(self) -> None:
+        """Have all begin under the definition before, to the end of the run."""
+        self._stays_before = True
 
     def close(self) -> None:
         """Let go of everything, at the end of a run."""
@@ -327,7 +354,7 @@ class OpenConductor:
         scope, operation = self._scope(place, caller), f"{place}/begin"
         attempt = reach(scope, operation, BEGIN)
         struck = operation in self.world.armed and strikes(scope, operation, "before", attempt)
-        return before if struck else asked
+        return before if struck or self._stays_before else asked
 
     def _do_get(self, workflow_id: str, tasks: bool) -> Steps[dict[str, Any]]:
         found = self.server.store.load(self.server.known(workflow_id)).as_json()

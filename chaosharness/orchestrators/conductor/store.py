@@ -10,7 +10,7 @@ taken and not acknowledged.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
@@ -58,6 +58,9 @@ class Store:
     tasks_of: dict[str, list[str]] = attrs.field(factory=dict)
     queues: dict[str, Queue] = attrs.field(factory=dict)
     decider: Queue = attrs.field(factory=Queue)
+    waits_of: Callable[[str], tuple[int, int]] | None = None
+    """Of a definition: how many WAIT tasks of a workflow are waited for, and how long they last, at
+    least, to be counted: a loop of them may have no end."""
     going: dict[str, dict[str, None]] = attrs.field(factory=dict)
     """Of each workflow those of its tasks of which something may still come, in order."""
 

@@ -167,6 +167,7 @@ class OpenStepFunctions:
         self.unnamed: list[str] = []
         self.redrives: dict[tuple[str, str], int] = {}  # those that were asked for, by their token
         self._timer: Any = None
+        self._stays_before = False
         world.at_calm(self.miss_workers)
         self.waits = LongWaits(world)
         world.at_calm(lambda: self.waits.until(self.service.due()))
@@ -195,6 +196,10 @@ class OpenStepFunctions:
     def client(self) -> StepFunctionsClient:
         """Return what a service calls it by."""
         return StepFunctionsClient(self)
+
+    def stay_before(self) -> None:
+        """Have all begin under the definition before, to the end of the run."""
+        self._stays_before = True
 
     def close(self) -> None:
         """Let go of everything, at the end of a run."""
@@ -312,7 +317,7 @@ class OpenStepFunctions:
         scope = self._scope(machine, caller)
         attempt = reach(scope, operation, BEGIN)
         struck = operation in self.world.armed and strikes(scope, operation, "before", attempt)
-        return before if struck else None
+        return before if struck or self._stays_before else None
 
     def _do_update(
         self, caller: Scope, operation: str, attempt: int, reply: Any, machine: str,

@@ -8,6 +8,7 @@ ever where it says nothing (99,999,999 s); nobody is told.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from chaosharness.kernel.allowed import listed, meant
+from chaosharness.kernel.world import Waiting
 from chaosharness.orchestrators.stepfunctions.execution import Execution
 from chaosharness.orchestrators.stepfunctions.machine import Asked
 
@@ -48,7 +49,7 @@ def no_worker(waiting: Mapping[str, Iterable[Asked]], polled: Collection[str]) -
     return ""
 
 
-def unanswered(executions: Iterable[Execution]) -> Iterator[str]:
+def unanswered(executions: Iterable[Execution]) -> Iterator[Waiting]:
     """Yield what a state waits for by its token, without a timeout, and nobody has brought back."""
     for execution in executions:
         for pending in execution.pending.values():
@@ -56,9 +57,10 @@ def unanswered(executions: Iterable[Execution]) -> Iterator[str]:
                 continue
             if pending.deadline_ms is None and pending.heartbeat_ms is None:
                 yield (
+                    (str(pending.branch.state), execution.machine),
                     f"state {pending.branch.state!r} of execution {execution.name!r} "
                     f"({execution.machine}) waits for its token, and nobody has brought it back; "
-                    "it has no TimeoutSeconds, so it waits for a year"
+                    "it has no TimeoutSeconds, so it waits for a year",
                 )
 
 

@@ -18,7 +18,7 @@ def times_of(run: Run, now_ms: int) -> list[int]:
     """When time must act on a run, in milliseconds."""
     if run.beyond:
         return []
-    times = [timer.due_ms for timer in run.timers.values()]
+    times = [timer.due_ms for timer in run.timers.values() if not timer.beyond]
     if run.due_ms is not None:
         times.append(run.due_ms)
     if run.not_before_ms:

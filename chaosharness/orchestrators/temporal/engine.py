@@ -17,10 +17,10 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import World
+from chaosharness.kernel.world import Waiting, World
 from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.given_up import note_given_up
-from chaosharness.orchestrators.long_waits import LongWaits
+from chaosharness.orchestrators.long_waits import LongWaits, how_often
 from chaosharness.orchestrators.outage import Outage
 from chaosharness.orchestrators.temporal.deadlines import STICKY_MS, TRIES_MS
 from chaosharness.orchestrators.temporal.run import Run
@@ -98,6 +98,7 @@ class OpenTemporal:
         self.timeout_ms = definition.timeout_ms
         self.world = world
         self.server = Server(timetable_runs=definition.timetable_runs)
+        self.server.timers_of = lambda type: how_often(world, type)
         self.owners: dict[str, Scope] = {}  # who has made a schedule
         self.server.searchable = dict(definition.search_attributes)
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
@@ -121,6 +122,7 @@ class OpenTemporal:
         world.at_calm(lambda: self.waits.until(self._due()))
         world.on_settled.append(self._abandoned)
         world.on_waiting.append(self._waiting)
+        world.on_living.append(self._living)
 
     # ---- as a peer of its clients
 
@@ -269,15 +271,29 @@ class OpenTemporal:
         def is_open(workflow_id: str) -> bool:
             return self.server.find(workflow_id).status == "RUNNING"
 
-        return for_ever(self.server.latest(), self._class_of, is_open)
+        return for_ever(self.server.latest(), self._class_of, is_open, self._is_meant)
 
-    def _waiting(self) -> Iterable[str]:
+    def _is_meant(self, run: Run) -> bool:
+        """Whether a run may wait for ever: the user says so, or one of its kind was cancelled."""
+        every = (one for chain in self.server.runs.values() for one in chain)
+        cancelled = any(one.cancel_requested and one.type == run.type for one in every)
+        return cancelled or run.type in self.world.may_wait
+
+    def _waiting(self) -> Iterable[Waiting]:
         """Say what waits for a signal or an update that nobody has sent."""
         if not self.server.runs:
             return []
         from chaosharness.orchestrators.temporal.waiting import for_somebody
 
         return for_somebody(self.server.runs.values(), self._class_of)
+
+    def _living(self) -> Iterable[Waiting]:
+        """Say what goes on for ever, until somebody ends it from outside."""
+        if not self.server.runs:
+            return []
+        from chaosharness.orchestrators.temporal.waiting import until_ended
+
+        return until_ended(self.server.latest(), self._class_of)
 
     def _class_of(self, run: Run) -> type | None:
         """The workflow class of a run, where a worker has it."""

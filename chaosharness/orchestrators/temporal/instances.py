@@ -30,7 +30,7 @@ from chaosharness.orchestrators.temporal.interception import Interception
 from chaosharness.orchestrators.temporal.protos import as_failure, given_fields, moment
 from chaosharness.orchestrators.temporal.run import Run
 
-__all__ = ["Instance", "definition_of", "sets_handlers"]
+__all__ = ["Instance", "definition_of", "looks_for_cancellation", "sets_handlers"]
 
 SETTERS: Final = frozenset(
     {
@@ -40,6 +40,9 @@ SETTERS: Final = frozenset(
         "set_dynamic_update_handler",
     }
 )
+
+CANCELLED: Final = frozenset({"CancelledError", "is_cancelled_exception"})
+"""Names in code that catches a cancellation: `asyncio`'s error, and the library's."""
 
 _LOG = logging.getLogger("temporalio.worker._workflow_instance")
 
@@ -128,6 +131,13 @@ def sets_handlers(workflow: type) -> bool:
     functions = [*beside.values(), *(one for cls in workflow.__mro__ for one in vars(cls).values())]
     codes = [one.__code__ for one in functions if isinstance(one, FunctionType)]
     return any(SETTERS & {*code.co_names} for code in _within(codes))
+
+
+def looks_for_cancellation(workflow: type) -> bool:
+    """Whether code of a workflow catches that it is cancelled: then somebody may be meant to."""
+    functions = [one for cls in workflow.__mro__ for one in vars(cls).values()]
+    codes = [one.__code__ for one in functions if isinstance(one, FunctionType)]
+    return any(CANCELLED & {*code.co_names} for code in _within(codes))
 
 
 def _within(codes: Sequence[CodeType]) -> Iterator[CodeType]:

@@ -119,6 +119,7 @@ class Timer:
     id: str
     started_id: int
     due_ms: int
+    beyond: bool = False  # its workflow has waited so often that no run of the system waits for it
 
 
 @attrs.define(eq=False)

@@ -65,6 +65,9 @@ class Server:
     made: int = 0
     timetable_runs: int | None = None  # how often a cron, and a schedule, has something begin
     timetables: dict[str, Timetable] = attrs.field(factory=dict)  # schedules, by their id
+    timers_of: Callable[[str], tuple[int, int]] | None = None
+    """Of a type: how many timers of a workflow are waited for, and how long they are at least."""
+    timers: dict[str, int] = attrs.field(factory=dict)  # such timers, by workflow id
     searchable: dict[str, str] = attrs.field(factory=dict)  # types of search attributes, by name
     afterwards: list[Callable[[], None]] = attrs.field(factory=list)  # when a task is written
 
@@ -317,7 +320,7 @@ class Server:
             case "StartTimer":
                 number = run.write("TIMER_STARTED", {**attributes, **by})
                 due = self.now_ms + milliseconds(attributes["startToFireTimeout"])
-                timer = Timer(attributes["timerId"], number, due)
+                timer = Timer(attributes["timerId"], number, due, self._is_beyond(run, due))
                 run.timers[timer.id] = timer
             case "CancelTimer":
                 timer = run.timers.pop(attributes["timerId"])
@@ -449,6 +452,17 @@ class Server:
         elif again_ms is not None:
             run_again(self, run, again_ms, failure)
 
+    def _is_beyond(self, run: Run, due_ms: int) -> bool:
+        """Count the timers of a workflow, and of those runs that go on with it; say whether this is
+        one more than a run of the system waits for."""
+        if self.timers_of is None:
+            return False
+        most, from_ms = self.timers_of(run.type)
+        if due_ms - self.now_ms < from_ms:
+            return False
+        self.timers[run.workflow_id] = self.timers.get(run.workflow_id, 0) + 1
+        return self.timers[run.workflow_id] > most
+
     def _closed(
         self, run: Run, status: Any, told: dict[str, Any], *, followed: bool = False
     ) -> None:
@@ -510,7 +524,7 @@ class Server:
         if task is not None and task.deadline_ms is not None and task.deadline_ms <= now:
             run.fail_task("", timed_out="TIMEOUT_TYPE_START_TO_CLOSE")
         for timer in sorted(run.timers.values(), key=lambda one: (one.due_ms, one.started_id)):
-            if timer.due_ms <= now:
+            if timer.due_ms <= now and not timer.beyond:
                 self._fire(run, timer)
         for activity in [*run.activities.values()]:
             if (kind := timed_out(activity, now)) is not None:

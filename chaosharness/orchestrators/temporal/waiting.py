@@ -2,6 +2,9 @@
 
 One that nobody can wake waits for ever. One that has had no signal and no update may be meant to:
 that is said, and not accused. One that has had some lives on as entities do, and nothing is said.
+One that catches its cancellation, or of which others are cancelled, may be meant to go on until
+then; so may one that has waited for its timers so often that no run goes on with it. That is said,
+too, and accused only where the run without faults has none such.
 
 *Not modelled*: which of its signals a workflow waits for: that is known to its code alone.
 """
@@ -10,10 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from chaosharness.kernel.allowed import listed
-from chaosharness.orchestrators.temporal.instances import definition_of, sets_handlers
+from chaosharness.kernel.world import Waiting
+from chaosharness.orchestrators.temporal.instances import (
+    definition_of,
+    looks_for_cancellation,
+    sets_handlers,
+)
 from chaosharness.orchestrators.temporal.run import Run
 
-__all__ = ["for_ever", "for_somebody"]
+__all__ = ["for_ever", "for_somebody", "until_ended"]
 
 HEARD: Final = (
     "EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED",
@@ -35,27 +43,56 @@ def _names(workflow: type) -> list[str]:
     return sorted(one or "any" for one in (*found.signals, *found.updates))
 
 
-def for_ever(runs: Iterable[Run], class_of: ClassOf, is_open: Callable[[str], bool]) -> str:
+def _handles_nothing(workflow: type) -> bool:
+    """Whether nobody can tell it anything: but for a cancellation."""
+    return not _names(workflow) and not sets_handlers(workflow)
+
+
+def for_ever(
+    runs: Iterable[Run],
+    class_of: ClassOf,
+    is_open: Callable[[str], bool],
+    is_meant: Callable[[Run], bool],
+) -> str:
     """Say which workflow nobody can wake: nothing is due, and it handles nothing; or nothing.
 
     Args:
         runs: The latest of each workflow id.
         class_of: The class of a run's workflow; None where no worker has it any more.
         is_open: Whether the run of a workflow id goes on: a child may live as long as its parent.
+        is_meant: Whether a run is known to be ended from outside.
     """
     for run in runs:
         workflow = class_of(run)
         if workflow is None or not _rests(run) or (run.parent and is_open(run.parent[0])):
             continue
-        if not _names(workflow) and not sets_handlers(workflow):
+        if _handles_nothing(workflow) and not (looks_for_cancellation(workflow) or is_meant(run)):
             return (
                 f"workflow {run.type!r} ({run.workflow_id}) waits for ever: nothing is due any "
-                "more, and it has no handler for a signal or an update, so that nobody can wake it"
+                "more, and it has no handler for a signal or an update, so that nobody can wake "
+                "it, and who cancels it ends it where it stands. If that is meant: "
+                f"System(..., may_wait=[{run.type!r}])"
             )
     return ""
 
 
-def for_somebody(runs: Iterable[list[Run]], class_of: ClassOf) -> Iterator[str]:
+def until_ended(runs: Iterable[Run], class_of: ClassOf) -> Iterator[Waiting]:
+    """Yield what goes on until somebody outside ends it: it waits, or its timers go on and on.
+
+    Args:
+        runs: The latest of each workflow id.
+        class_of: As for `for_ever`.
+    """
+    for run in runs:
+        who = f"workflow {run.type!r} ({run.workflow_id})"
+        workflow = class_of(run)
+        if run.status == "RUNNING" and any(timer.beyond for timer in run.timers.values()):
+            yield (run.type,), f"{who} goes on for ever by its timers, and nobody has ended it"
+        elif workflow is not None and not run.parent and _rests(run) and _handles_nothing(workflow):
+            yield (run.type,), f"{who} waits until it is cancelled, and nobody has cancelled it"
+
+
+def for_somebody(runs: Iterable[list[Run]], class_of: ClassOf) -> Iterator[Waiting]:
     """Yield what waits for a signal or an update, and has never had any.
 
     Args:
@@ -71,7 +108,8 @@ def for_somebody(runs: Iterable[list[Run]], class_of: ClassOf) -> Iterator[str]:
         names = _names(workflow)
         if names or sets_handlers(workflow):
             yield (
+                (chain[-1].type,),
                 f"workflow {chain[-1].type!r} ({chain[-1].workflow_id}) waits for a signal or an "
                 f"update ({listed(names) if names else 'it sets its handlers itself'}), and nobody "
-                "has sent it any"
+                "has sent it any",
             )

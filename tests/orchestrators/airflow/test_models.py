@@ -32,7 +32,9 @@ def test_the_right_saga_keeps_its_claims_under_all_single_faults() -> None:
         (broken.charge_once_by_xcom, "effect twice", "bank.charge"),
         (broken.failure_hidden_by_last_task, "forgotten", ""),
         (broken.undone_too_soon, "half done", "bank.charge"),
+        (broken.cleaned_up_by_xcom, "half done", "courier.ship"),
         (broken.refund_in_callback, "half done", "bank.charge"),
+        (broken.task_renamed_amid_a_run, "half done", "bank.charge"),
     ],
 )
 def test_each_twin_is_named_at_one_fault_with_nothing_claimed(
@@ -61,7 +63,6 @@ def test_each_twin_is_named_at_one_fault_with_nothing_claimed(
 def test_each_twin_that_loses_money_breaks_the_claim(
     twin: Callable[[], System], faults: int
 ) -> None:
-    """`cleaned_up_by_xcom` by this alone: who says that a parcel may not go and be refunded?"""
     shop = twin()
     [money] = [one for one in shop.properties if one.name == "money is conserved"]
     first = smallest(shop, money, faults_max=1)

@@ -1,8 +1,6 @@
 """The order saga on Temporal: right, with a planted bug, and held against the real sdk-core."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -11,10 +9,7 @@ import pytest
 pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is not installed")
 
 from temporalio import workflow
-from temporalio.client import WorkflowHistory
 from temporalio.common import SearchAttributeKey
-from temporalio.runtime import Runtime, TelemetryConfig
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from chaosharness import (
     Crash,
@@ -29,8 +24,8 @@ from chaosharness import (
 )
 from chaosharness.errors import InvalidDefinition
 from chaosharness.reporting import to_text
-from chaosharness.system.run import Run
 from models.temporal import broken, right
+from tests.orchestrators.temporal.replayed import refusals
 
 
 @pytest.mark.slow
@@ -127,7 +122,7 @@ def test_what_is_put_out_of_the_cache_is_read_again_and_nothing_is_different(mos
     assert [e.data for e in run.history.of("effect")] == [
         e.data for e in usual.history.of("effect")
     ]
-    assert refused(histories_of(run)) == []
+    assert refusals([run], [right.OrderSaga]) == []
     sticky = "TASK_QUEUE_KIND_STICKY" in run.event_histories["o1"]
     assert sticky == (most > 0)  # without a cache there is no queue of the worker's own
 
@@ -144,45 +139,17 @@ def test_a_cache_of_less_than_nothing_is_refused() -> None:
         right.build(max_cached_workflows=-1).run()
 
 
-def refused(histories: list[WorkflowHistory]) -> list[str]:
-    """Return what the real sdk-core says against histories of ours."""
-
-    async def replay() -> list[str]:
-        runtime = Runtime(telemetry=TelemetryConfig(logging=None))
-        replayer = Replayer(
-            workflows=[right.OrderSaga],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            runtime=runtime,
-        )
-
-        async def each() -> AsyncIterator[WorkflowHistory]:
-            for history in histories:
-                yield history
-
-        async with replayer.workflow_replay_iterator(each()) as results:
-            return [repr(one.replay_failure) async for one in results if one.replay_failure]
-
-    return asyncio.run(replay())
-
-
-def histories_of(run: Run) -> list[WorkflowHistory]:
-    return [
-        WorkflowHistory.from_json(name, json.loads(text))
-        for name, text in run.event_histories.items()
-    ]
-
-
 def test_every_history_is_accepted_by_the_real_replayer() -> None:
     shop = right.build()
     calm = shop.run(list(shop.examples), Schedule())
-    found = histories_of(calm)
+    runs = [calm]
     for operation in ("orders.OrderSaga/store decision", "orders.charge/bank.charge"):
         for phase in ("before", "after"):
             for attempt in (1, 2, 3):
                 site = Site(operation, phase, 1, attempt)  # type: ignore[arg-type]
-                found += histories_of(shop.run(list(shop.examples), Schedule((Crash(site),))))
-    assert len(found) >= 20
-    assert refused(found) == []
+                runs.append(shop.run(list(shop.examples), Schedule((Crash(site),))))
+    assert sum(len(run.event_histories) for run in runs) >= 20
+    assert refusals(runs, [right.OrderSaga]) == []
 
 
 def test_an_attempt_that_is_told_of_at_its_end_has_the_time_of_its_beginning() -> None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Sequence  # noqa: UP035 - the dynamic handlers of temporalio 1.18 ask for this one
 
 import pytest
 
