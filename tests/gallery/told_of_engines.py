@@ -390,9 +390,9 @@ TOLD = {
     ),
     "airflow.broken:task_renamed_amid_a_run": Told(
         "money is conserved",
-        "o2 began under the other definition of order, and the code that went on with it is made "
+        "o2 went on under the other definition of order, and the code that went on with it is made "
         "for this one",
-        [Redeploy(Site("order/begin"))],
+        [Redeploy(Site("order.refund/queue"))],
         items=(1,),
     ),
 }

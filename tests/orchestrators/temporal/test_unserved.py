@@ -2,9 +2,10 @@
 
 import asyncio
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Sequence  # noqa: UP035 - the dynamic handlers of temporalio 1.18 ask for this one
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,9 @@ from chaosharness.system.run import Run
 
 SOON = timedelta(seconds=5)
 ONCE = RetryPolicy(maximum_attempts=1)
+# Dynamic handlers must be annotated with the very `Sequence` that the library names: that of
+# `typing` in 1.18, that of `collections.abc` in later releases.
+RAW_VALUES: Any = sys.modules[workflow._Definition.__module__].Sequence[RawValue]
 
 
 @activity.defn
@@ -104,11 +108,11 @@ class AnyName:
     """Runs whatever it is called."""
 
     @workflow.run
-    async def run(self, arguments: Sequence[RawValue]) -> None:
+    async def run(self, arguments: RAW_VALUES) -> None:
         await asyncio.sleep(5)
 
     @workflow.signal(dynamic=True)
-    def anything(self, name: str, arguments: Sequence[RawValue]) -> None:
+    def anything(self, name: str, arguments: RAW_VALUES) -> None:
         """Nothing."""
 
 
