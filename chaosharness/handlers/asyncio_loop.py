@@ -36,7 +36,7 @@ from chaosharness.handlers.places import asked_at, asked_by, awaited_at, told
 from chaosharness.handlers.port import apart_ms
 from chaosharness.handlers.recall import of_stack, spot_of
 from chaosharness.handlers.unwaited import standing
-from chaosharness.kernel.agenda import TICKET, Entry
+from chaosharness.kernel.agenda import ARGUMENT, DUE, TICKET, Entry
 from chaosharness.kernel.rest import Loop, Wait
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.spans import EPOCH_MS
@@ -135,6 +135,7 @@ class VirtualLoop(Guest, SignalLoop):
         self._tasks_max = 16
         self._numbers = 0
         self._timers: dict[int, Entry] = {}
+        self._apart: dict[tuple[Any, int], int] = {}  # what waited longer, and when
         self._reached_s = 0.0
         self._chain: Any = None
         self._failed: list[tuple[asyncio.Task[Any], Scope | None]] = []
@@ -315,21 +316,38 @@ class VirtualLoop(Guest, SignalLoop):
             due = max(due, world.now + 1)
             world.know_duration(due - world.now)
             if self.incarnation.replica > 1:
-                due += self._apart_ms(timer.setter, callback is WAKE_UP)
+                due += self._apart_ms(timer.setter, callback is WAKE_UP, due)
             timer.wait = self._wait(timer.setter, due - world.now, sys._getframe(1))
             entry = world.agenda.add(due, self._go_off, timer, timer.wait)
             timer.entry = self._timers[entry[TICKET]] = entry
         return timer
 
-    def _apart_ms(self, setter: Any, sleeps: bool) -> int:
+    def _apart_ms(self, setter: Any, sleeps: bool, due: int) -> int:
         """Return how much longer a task waits: the first sleep, and the first wait with a limit
-        (for a flag that tells it to stop), of a loop that is no handler's."""
+        (for a flag that tells it to stop), of a loop that is no handler's.
+
+        A loop that has a new task for each round sleeps longer once, and no limit that somebody
+        has set runs out because of it: that would be a fault, and calm has none.
+        """
         scope = SCOPE.get() or self._nobody
-        known = (SLEPT if sleeps else WAITED) & setter.apart
-        if known or scope in self.world.in_flight:
+        kind = SLEPT if sleeps else WAITED
+        if kind & setter.apart or scope in self.world.in_flight:
             return 0
-        setter.apart |= SLEPT if sleeps else WAITED
-        return apart_ms(scope.incarnation)
+        longer_ms = apart_ms(scope.incarnation)
+        if self._runs_out(due, due + longer_ms):
+            return 0
+        setter.apart |= kind
+        coroutine = setter.get_coro() if isinstance(setter, Task) else setter
+        code = getattr(coroutine, "cr_code", setter)
+        now = self.world.now
+        return longer_ms if self._apart.setdefault((code, kind), now) == now else 0
+
+    def _runs_out(self, due: int, until: int) -> bool:
+        """Say whether a limit ends after one time, and not after another."""
+        return any(
+            due < entry[DUE] <= until and entry[ARGUMENT]._callback is not WAKE_UP
+            for entry in self._timers.values()
+        )
 
     def _wait(self, setter: Any, delay_ms: int, frame: FrameType) -> Wait | Background:
         """Return what stands for the sleep of a task that sets a timer now."""

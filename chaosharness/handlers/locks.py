@@ -34,7 +34,7 @@ from types import BuiltinMethodType, FrameType
 from typing import Any, Final
 
 from chaosharness.handlers.places import user_frame, where
-from chaosharness.handlers.port import Nap, apart_ms, current_scope, wait_of
+from chaosharness.handlers.port import Nap, apart_ms, current_scope, has_slept, wait_of
 from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.rest import Loop
@@ -186,7 +186,7 @@ def wait(state: State, timeout_s: float | None) -> bool:
             world.in_flight[scope] = words
         elif flying is not None:
             world.in_flight[scope] = f"{flying} (at {where(frame)})"
-    elif flying is None and scope.loop is None and _for_news(sys._getframe(2)):
+    elif flying is None and not has_slept(scope) and _for_news(sys._getframe(2)):
         timeout_s += apart_ms(scope.incarnation) / 1000  # a loop that looks whether it has to stop
     nap = _nap(scope, timeout_s, frame, flying is not None)
     got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
@@ -203,7 +203,7 @@ def wait(state: State, timeout_s: float | None) -> bool:
 def _nap(scope: Scope, timeout_s: float | None, frame: FrameType | None, flying: bool) -> Nap:
     """Return what a wait that ends by itself is told to wait for."""
     if timeout_s is None:
-        if frame is not None and scope.world.is_resting():
+        if frame is not None:
             _see_whether_it_stands_as_before(scope, frame)
         return BACKGROUND
     delay_ms = ceil(timeout_s * 1000)
@@ -219,11 +219,18 @@ def _see_whether_it_stands_as_before(scope: Scope, frame: FrameType) -> None:
     """
     if scope.loop is None:
         scope.loop = Loop()
-    found, sure = of_stack(frame)
-    stands = (found, scope.clock)
-    if not sure or scope.loop.stood != stands:
+    world, before = scope.world, scope.loop.stood
+    if before is None or before[0] != world.effects:
+        found, sure = None, False  # there is nothing to skip yet: it need not be looked at
+    else:
+        found, sure = of_stack(frame)
+    stands = (world.effects, found, scope.clock)
+    if not sure or before != stands:
         scope.loop.stood = stands
-        scope.world.stir()
+        if world.is_resting():
+            world.stir()
+        else:
+            world.unlike += 1
 
 
 def _wait(scope: Scope, state: State, timeout_s: float | None, nap: Nap) -> Script[bool]:

@@ -525,7 +525,7 @@ def sleep(
     elif at is None:
         at = sys._getframe(1)
     asked_ms = delay_ms
-    if at is not None and scope.loop is None:
+    if at is not None and not has_slept(scope):
         delay_ms += apart_ms(scope.incarnation)
     nap = wait_of(scope, delay_ms, look, at)
     if scope.colour is PLAIN and operation not in world.armed:
@@ -565,6 +565,11 @@ def apart_ms(incarnation: Incarnation) -> int:
     never be missed.
     """
     return (incarnation.replica - 1) * APART_MS
+
+
+def has_slept(scope: Scope) -> bool:
+    """Say whether a loop has slept before, for any time."""
+    return scope.loop is not None and scope.loop.slept_ms > 0
 
 
 def wait_of(scope: Scope, delay_ms: int, look: Look, at: Any, *, holds: bool = False) -> Nap:

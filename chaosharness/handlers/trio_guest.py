@@ -362,19 +362,27 @@ class TrioGuest(Guest):
         self._know_durations()
         self._naps.note(self._runner.deadlines._heap)
         if self._entry is None:
-            due = self._due_ms(deadline) + self._apart_ms()
+            due = self._due_ms(deadline)
+            due += self._apart_ms(due)
             self._entry = world.agenda.add(max(due, world.now + 1), self._go_off, None, self._naps)
             self._entry_deadline = deadline
 
-    def _apart_ms(self) -> int:
-        """Return how much later the first timer of a replica goes off, beside its handlers."""
+    def _apart_ms(self, due: int) -> int:
+        """Return how much later the first timer of a replica goes off, beside its handlers.
+
+        No other goes off with it that was to go off later: a limit would run out, as by a fault.
+        """
         replica = self.incarnation.replica
         if self._apart or replica == 1:
             return 0
         if any(scope.incarnation is self.incarnation for scope in self.world.in_flight):
             return 0
+        longer_ms = apart_ms(self.incarnation)
+        others = (self._due_ms(deadline) for _, deadline in self._pending)
+        if any(due < other <= due + longer_ms for other in others):
+            return 0
         self._apart = True
-        return apart_ms(self.incarnation)
+        return longer_ms
 
     def _due_ms(self, deadline: float) -> int:
         """Return when a deadline is over, in virtual time."""

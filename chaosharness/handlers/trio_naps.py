@@ -154,6 +154,11 @@ class Naps:
         """When the one fell asleep that has slept longest; -1 of none: see `Wait.stirred`."""
         return min((wait.stirred for _, wait in self._waits.values()), default=-1)
 
+    @property
+    def steady(self) -> bool:
+        """Whether no round was unlike those to come: see `Wait.steady`."""
+        return all(wait.steady for _, wait in self._waits.values())
+
     def _restless(self) -> list[Wait]:
         effects = self._guest.world.effects
         return [wait for _, wait in self._waits.values() if wait.rest_at != effects]

@@ -108,7 +108,7 @@ def pass_over(
         if entry[ACTION] is None:
             continue
         resting = getattr(waiter, "rest_at", -1) == effects and waiter.stirred == stirred
-        if resting and waiter.beat_ms > 0:
+        if resting and waiter.steady and waiter.beat_ms > 0:
             asleep.append(entry)
         elif entry[DUE] < target:
             target = entry[DUE]

@@ -85,6 +85,7 @@ class Clockwork(Protocol):
     effects: int
     stirred: int
     shifted: int
+    unlike: int
     raw: list[Any]
     rest: Rest
 
@@ -135,7 +136,8 @@ class Loop(msgspec.Struct, eq=False, weakref=True):
         read_wakes: The wakes at which it was seen to have read a clock last.
         looks: How often it was looked at since the real effects changed.
         look_at: The wakes at which it is looked at again.
-        stood: In which state it waited last to be woken by others, in rounds of a loop at rest.
+        stood: In which state it waited last to be woken by others, and at which effects.
+        unlike: How often others had stood otherwise than before when it woke.
     """
 
     effects: int = -1
@@ -157,7 +159,8 @@ class Loop(msgspec.Struct, eq=False, weakref=True):
     read_wakes: int = -ROW
     looks: int = 0
     look_at: int = 0
-    stood: Hashable = None
+    stood: tuple[int, Hashable, int] | None = None
+    unlike: int = 0
     _times: dict[Hashable, int] = {}
     _kin: dict[Hashable, list[tuple[Any, Loop]]] = {}
 
@@ -226,9 +229,10 @@ class Wait:
         rest_at: The effects at which the loop is at rest in this sleep, else -1.
         delay_ms: How long it sleeps.
         stirred: How often anything but a loop at rest had gone on when it fell asleep.
+        steady: Whether in its round no thread that it woke has come to wait in another state.
     """
 
-    __slots__ = ("_scope", "_state", "_world", "delay_ms", "loop", "rest_at", "stirred")
+    __slots__ = ("_scope", "_state", "_world", "delay_ms", "loop", "rest_at", "steady", "stirred")
 
     def __init__(
         self,
@@ -249,6 +253,7 @@ class Wait:
         self.loop = loop
         self.rest_at = -1
         self.stirred = world.stirred
+        self.steady = loop.unlike == world.unlike
         if delay_ms > loop.slept_ms:
             loop.slept_ms = delay_ms
         if at is None:
@@ -308,6 +313,7 @@ class Wait:
                 loop.rounds = 0
                 loop.read_wakes = -ROW
                 loop._times.clear()
+        loop.unlike = world.unlike
         loop.wakes += 1
         loop.woke_ms = world.now
         loop.clock = self._scope.clock
@@ -334,7 +340,9 @@ class Wait:
         world, loop = self._world, self.loop
         if not world.rest.leaps or loop.real != world.effects - world.rest.by_background:
             return False
-        return loop.why == "reads a clock" and loop.looks > 1 and not loop.counts and not loop.holds
+        if loop.why != "reads a clock" or loop.looks <= 1 or not self.steady:
+            return False
+        return not loop.counts and not loop.holds
 
     def ahead(self) -> Iterable[int]:
         """Return the times that the loop may wait for, in ms of the run."""

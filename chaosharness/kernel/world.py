@@ -125,6 +125,7 @@ class World:
         "stirred",
         "surfaces",
         "turn",
+        "unlike",
         "unreachable",
         "untold",
     )
@@ -154,7 +155,7 @@ class World:
         """Told that a phase is about to end though something is to come: what is waited for, they
         promise."""
         self.promised_ms = 0
-        self.effects = self.stirred = self.shifted = 0
+        self.effects = self.stirred = self.shifted = self.unlike = 0
         self._resting = -1
         self._within: dict[int, int] = {}
         self.ending: Ending | None = None
@@ -236,9 +237,13 @@ class World:
         return self._resting == self.effects
 
     def stir(self) -> None:
-        """Take note that something has gone on which is no round of a loop at rest."""
+        """Take note that something has gone on which is no round of a loop at rest.
+
+        That woke it sleeps as before, maybe: this round of it is none like those to come.
+        """
         self._resting = -1
         self.stirred += 1
+        self.unlike += 1
 
     def timer(
         self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: Any = None
@@ -698,6 +703,8 @@ class World:
         """Say whether rounds of loops at rest were skipped, the next one among them."""
         waiter = popped[WAITER]
         if getattr(waiter, "rest_at", -1) != self.effects or waiter.stirred != self.stirred:
+            return False  # it has gone on since, or something else has
+        if not waiter.steady:
             return False
         return pass_over(popped, self.agenda.entries, self.effects, self.stirred, until_ms)
 

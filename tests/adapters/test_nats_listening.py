@@ -16,6 +16,8 @@ from benchmarks import nats_server
 from chaosharness import (
     Crash,
     Delay,
+    Gateway,
+    Kafka,
     KeyValue,
     LostReply,
     LostRequest,
@@ -23,11 +25,13 @@ from chaosharness import (
     Poison,
     Schedule,
     Site,
+    SQLite,
     System,
     check,
     idempotent,
     smallest,
 )
+from chaosharness.errors import PropertyViolated
 from tests.adapters import nats_workers as workers
 from tests.adapters.test_nats import ORDERS, asked, part
 
@@ -361,3 +365,73 @@ def test_a_history_is_the_same_in_every_process():
     assert found[0].stdout == found[1].stdout
     lines = found[0].stdout.splitlines()
     assert len(lines) == 18 and lines[::2] == lines[1::2]
+
+
+def hinted(*, looks_anyway):
+    """Orders in a table, and a hint on core NATS that there is something to do."""
+    system = System("hinted")
+    system.add(part())
+    table = system.add(SQLite("db", "CREATE TABLE orders (id TEXT PRIMARY KEY, state TEXT)"))
+    placed = system.add(Kafka("placed", topics={"placed": 1}))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("cashier")
+    def cashier(env):
+        database, client = env.connect(table), env.client(bank)
+        todo = "SELECT id FROM orders WHERE state = 'new' ORDER BY id"
+
+        async def main():
+            connection = await nats.connect(workers.SERVER)
+            hints = await connection.subscribe("hints")
+            while True:
+                try:
+                    await hints.next_msg(timeout=5)
+                except nats.errors.TimeoutError:
+                    if not looks_anyway:
+                        continue
+                for (order,) in database.execute(todo).fetchall():
+                    try:
+                        await client.charge(order, 500, key=order)
+                    except OSError:
+                        continue
+                    with database:
+                        database.execute("UPDATE orders SET state = 'paid' WHERE id = ?", (order,))
+
+        env.main(main)
+
+    @system.service("shop")
+    def shop(env):
+        database = env.connect(table)
+        connection = None
+
+        async def on_placed(order):
+            nonlocal connection
+            with database:
+                database.execute("INSERT OR IGNORE INTO orders VALUES (?, 'new')", (order["id"],))
+            if connection is None:
+                connection = await nats.connect(workers.SERVER)
+            await connection.publish("hints", json.dumps(order).encode())
+
+        env.consume(placed, "placed", on_placed, on_unreadable="skip")
+
+    @system.entry(examples=[{"id": "o1"}])
+    async def place(env, order):
+        await env.publisher(placed)("placed", order, key=order["id"])
+
+    system.claim(idempotent())
+    return system
+
+
+LOST_HINT = Schedule([LostRequest(Site("shop.on_placed/bus.publish_core hints"))])
+
+
+def test_a_hint_that_is_not_heard_is_no_finding_where_somebody_looks_anyway():
+    run = hinted(looks_anyway=True).run(None, LOST_HINT)
+    assert [event.operation for event in run.history.of("fault")]
+    run.check(idempotent())
+    check(hinted(looks_anyway=True), faults_max=1)
+
+
+def test_what_is_done_because_of_a_hint_alone_is_lost_with_it():
+    with pytest.raises(PropertyViolated, match=r"bank did charge\(cents=500, order=o1\) never"):
+        hinted(looks_anyway=False).run(None, LOST_HINT).check(idempotent())

@@ -81,3 +81,14 @@ def test_a_search_has_its_heap_settled_and_leaves_it_as_it_was():
     assert frozen
     assert all(frozen)
     assert not gc.get_freeze_count()
+
+
+def test_what_tests_leave_in_circles_does_not_live_to_the_end_of_a_session():
+    left = []
+    many = max(10_000, len(gc.get_objects()) // 10)
+    for _ in range(12):
+        nodes = [Node() for _ in range(many)]
+        left.append(weakref.ref(nodes[0]))
+        explore(cashier.cashier(), faults_max=1, runs_max=20)
+        del nodes
+    assert sum(one() is not None for one in left) < 8

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from chaosharness import (
+    External,
     Gateway,
     Kafka,
     NetworkPartition,
@@ -389,8 +390,26 @@ def reads_the_clock_when_told(env, connection, todo):
             began = float("inf")
 
 
+def waits_until_it_has_looked(env, connection):
+    todo = queue.Queue()
+
+    def work():
+        while True:
+            todo.get()
+            asks(connection)
+            todo.task_done()
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        todo.put("look")
+        todo.join()
+        time.sleep(1)
+
+
 @pytest.mark.parametrize("many", [1, 2, 3])
-@pytest.mark.parametrize("loop", [submits, starts_a_thread, hands_to(looks_when_told)])
+@pytest.mark.parametrize(
+    "loop", [submits, starts_a_thread, hands_to(looks_when_told), waits_until_it_has_looked]
+)
 def test_a_round_that_goes_through_a_pool_or_a_thread_is_one_round(loop, many):
     run = by_a_pool([loop] * many).run()
     assert run.ending.verdict == "quiet"
@@ -402,6 +421,82 @@ def test_who_is_woken_in_each_round_and_goes_on_to_something_else_is_not_skipped
     run = by_a_pool([submits, hands_to(worker)]).run()
     (noted,) = [event.at_ms for event in run.history.of("note")]
     assert noted == 90_000
+
+
+def waits_until_it_is_done(env, connection):
+    todo = queue.Queue()
+
+    def work():
+        done = 0
+        while True:
+            todo.get()
+            done += 1
+            if done == 91:
+                env.note("ninety-one")
+            todo.task_done()
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        todo.put(True)
+        todo.join()
+        time.sleep(1)
+
+
+def test_who_waits_until_others_are_done_has_gone_round_as_they_have():
+    run = by_a_pool([waits_until_it_is_done]).run()
+    (noted,) = [event.at_ms for event in run.history.of("note")]
+    assert noted == 90_000
+
+
+def test_so_it_is_where_a_third_party_is_asked_in_each_round():
+    """Its answer takes time: the round goes on as by itself, and is none of a loop at rest."""
+    system = System("shop")
+    bank = system.add(External("bank", Bank, reads=("balance",)))
+
+    @system.service("relay")
+    def relay(env):
+        client, todo = env.client(bank), queue.Queue()
+
+        def work():
+            done = 0
+            while True:
+                todo.get()
+                done += 1
+                if done == 91:
+                    env.note("ninety-one")
+                todo.task_done()
+
+        def run():
+            threading.Thread(target=work, daemon=True).start()
+            while True:
+                client.balance()
+                todo.put(True)
+                todo.join()
+                time.sleep(1)
+
+        env.main(run)
+
+    @system.service("late")
+    def late(env):
+        def run():
+            time.sleep(300)
+            env.note("late")
+
+        env.main(run)
+
+    @system.entry(examples=["i1"])
+    def place(env, item):
+        pass
+
+    run = system.run()
+    assert len([*run.history.of("note")]) == 2
+
+
+class Bank:
+    """A third party that tells what there is."""
+
+    def balance(self):
+        return 0
 
 
 def test_the_search_finds_what_a_relay_loses():

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 import trio
@@ -88,6 +89,101 @@ def test_loops_of_replicas_wake_at_times_of_their_own(made_by):
         [5_370, 10_370],
         [5_740, 10_740],
     ]
+
+
+async def shortly():
+    await asyncio.sleep(0.1)
+
+
+def a_task_in_each_round(note):
+    async def loop():
+        for _ in range(4):
+            try:
+                await asyncio.wait_for(shortly(), 0.3)
+            except TimeoutError:
+                note()
+            await asyncio.sleep(1)
+
+    return loop
+
+
+def a_sleep_after_a_limit(note):
+    async def loop():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 0.2)
+        for _ in range(3):
+            try:
+                async with asyncio.timeout(0.3):
+                    await shortly()
+            except TimeoutError:
+                note()
+
+    return loop
+
+
+def a_limit_in_trio(note):
+    async def loop():
+        for _ in range(3):
+            with trio.move_on_after(0.3) as limit:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio.sleep, 0.1)
+            if limit.cancelled_caught:
+                note()
+            await trio.sleep(1)
+
+    return loop
+
+
+@pytest.mark.parametrize("made_by", [a_task_in_each_round, a_sleep_after_a_limit, a_limit_in_trio])
+def test_no_limit_runs_out_because_replicas_are_apart(made_by):
+    ran_out = []
+    went_on = []
+    system = System("limits")
+    system.add(SQLite("db", SCHEMA))
+
+    @system.service("worker", replicas=3, runtime="trio" if made_by is a_limit_in_trio else None)
+    def worker(env):
+        loop = made_by(lambda: ran_out.append(env.incarnation.replica))
+
+        async def main():
+            await loop()
+            went_on.append(env.incarnation.replica)
+
+        env.main(main)
+
+    @system.entry(examples=["i1"])
+    def enter(env, item):
+        pass
+
+    system.run()
+    assert sorted(went_on) == [1, 2, 3]
+    assert not ran_out
+
+
+def test_a_loop_with_a_new_task_for_each_round_sleeps_longer_once():
+    woke = []
+    system = System("rounds")
+    system.add(SQLite("db", SCHEMA))
+
+    @system.service("worker", replicas=2)
+    def worker(env):
+        async def pause():
+            await asyncio.sleep(2)
+
+        async def main():
+            for _ in range(4):
+                await asyncio.wait_for(pause(), 10)
+                if env.incarnation.replica == 2:
+                    woke.append(env.now_ms())
+
+        env.main(main)
+
+    @system.entry(examples=["i1"])
+    def enter(env, item):
+        pass
+
+    system.run()
+    assert woke == [2_370, 4_370, 6_370, 8_370]
 
 
 def shop(*, sends_first):

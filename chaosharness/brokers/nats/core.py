@@ -198,6 +198,8 @@ class Core:
         desk.journal.write(Stored(message, message.topic, places), scope, operation, attempt)
         if message.topic.startswith(INBOX):
             desk.world.raw[message.published][-1]["made_up"] = True
+        elif operation and not reply:
+            desk.world.raw[message.published][-1]["lossy"] = True  # nobody is counted on to hear it
         self._hand_on(hearers, message, reply)
 
     def spread(self, message: Message, reply: str = "") -> None:

@@ -22,7 +22,14 @@ ORDER: Final = "order"
 CANCELS: Final = frozenset({"cancel", "terminate", "stop", "abort"})
 """Words in the name of what a client asks an engine for that ends what it has begun there."""
 
-__all__ = ["ORDER", "arrived", "left_early", "never_came_to_cancel", "never_cancelled"]
+__all__ = [
+    "ORDER",
+    "arrived",
+    "ends_by_cancelling",
+    "left_early",
+    "never_came_to_cancel",
+    "never_cancelled",
+]
 
 
 def arrived(history: History, faults: Iterable[Fault], items: Iterable[int]) -> tuple[int, ...]:
@@ -90,6 +97,12 @@ def never_cancelled(history: History, items: Collection[int]) -> tuple[Refusal, 
         for item, event in sorted(last.items())
         if event.data.get("outcome") != "ok" and _cancels(event.operation)
     )
+
+
+def ends_by_cancelling(usual: History, item: int) -> bool:
+    """Say whether the last that the client of an item asks for ends what it has begun."""
+    asked = [*_asked(usual, item)]
+    return bool(asked) and _cancels(asked[-1].operation)
 
 
 def never_came_to_cancel(usual: History, history: History, item: int) -> bool:

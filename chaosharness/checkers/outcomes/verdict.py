@@ -14,6 +14,7 @@ from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.clients import (
     ORDER,
     arrived,
+    ends_by_cancelling,
     left_early,
     never_came_to_cancel,
     never_cancelled,
@@ -309,9 +310,10 @@ class Verdict:
         if out is None or not self._fits(out):
             return None
         for item in (refusal.entity for refusal in self.left_early):
-            if never_came_to_cancel(self.clean.history, self.history, item):
-                self.by_history = True
-                continue
+            if ends_by_cancelling(self.clean.history, item):
+                self.by_history = True  # also where it came to it: nothing else tells these apart
+                if never_came_to_cancel(self.clean.history, self.history, item):
+                    continue
             moved, usual = (self._moved(one, item) for one in (out, self.clean.calm))
             if moved and moved != usual:
                 return None
