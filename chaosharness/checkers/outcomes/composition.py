@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.masking import STAR
+from chaosharness.checkers.outcomes.batches import in_one_batch
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.masks import FAR_APART_MS
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome
@@ -74,7 +75,7 @@ class Composition:
     # ---- what is learned
 
     @cached_property
-    def _whole(self) -> list[Outcome]:
+    def _whole(self) -> dict[Plan, Outcome]:
         """Runs in which all items come: in any order, at any distance."""
         clean = self.clean
         plans = [
@@ -82,7 +83,7 @@ class Composition:
             for order in clean.every_order[:10]
             for gap in (None, 0, FAR_APART_MS)
         ]
-        return [out for plan in plans if (out := clean.outcome(plan)) is not None]
+        return {plan: out for plan in plans if (out := clean.outcome(plan)) is not None}
 
     @cached_property
     def _parts(self) -> list[Outcome]:
@@ -106,7 +107,7 @@ class Composition:
         if self.clean.count < 2 or self._base is None:
             return None
         runs: list[tuple[dict[Unit, Signature], Sum]] = []
-        for out in (*self._parts, *self._whole):
+        for out in (*self._parts, *self._whole.values()):
             held = cells(out)
             if held is None:
                 return None
@@ -131,7 +132,7 @@ class Composition:
     def bounds(self) -> Mapping[Any, tuple[int, int]]:
         """How often each word, effect and message may be there: least and most."""
         serial = self.clean.serial()
-        outs = [counts(self.clean, out) for out in (*self._whole, *serial)]
+        outs = [counts(self.clean, out) for out in (*self._whole.values(), *serial)]
         most_serial = [counts(self.clean, out) for out in serial]
         excessive = {key for key, _ in self.excess}
         found = {}
@@ -151,16 +152,27 @@ class Composition:
             return []
         alone = self._alone
         found: dict[Any, Excess] = {}
-        for out in self._whole:
+        for plan, out in self._whole.items():
             said = self._sayings(out)
             for key, items in said.items():
                 together = [item for item in items if key in alone.get(item, ())]
                 times = [len(self._sayings(other).get(key, ())) for other in serial]
                 if len(together) > max(times) and key not in found:
+                    if self._in_one_batch(plan, key, len(together)):
+                        continue
                     (_, where, table), word = key[0], key[-1]
                     place = f"{where}.{table}" if table else where
                     found[key] = Excess(place, word, len(together), max(times))
         return list(found.items())
+
+    def _in_one_batch(self, plan: Plan, key: Any, count: int) -> bool:
+        """Say whether a word is the number of a batch, which one transaction gave several items.
+
+        A word without a digit says what became of them (`won`), and may be one too many.
+        """
+        place, word = key[0], key[-1]
+        run = self.clean.family.run(plan) if any(map(str.isdigit, word)) else None
+        return run is not None and in_one_batch(run.history, place, word, count)
 
     def may_exceed(self) -> bool:
         """Say whether items that come at once say or do anything more often than in a row.

@@ -2,7 +2,8 @@
 
 Invoice numbers, places in a sequence, `max() + 1`. Learned, as what may differ is: a whole
 number that goes by the order of arrival, whatever the clock, and that no two items share in
-any clean run. Items that one piece of work handles may share one: that is a batch.
+any clean run. Items that one piece of work handles may share one: that is a batch. So is what one
+transaction gives one number.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import combinations
 from typing import Any, Final
 
 from chaosharness.checkers.masking import words_in
+from chaosharness.checkers.outcomes.batches import in_one_batch
 from chaosharness.checkers.outcomes.differences import Difference
 from chaosharness.checkers.outcomes.masks import FAR_APART_MS, is_dealt
 from chaosharness.checkers.outcomes.outcome import UNMOVED, Place, Reader, spelled_place
@@ -101,6 +103,8 @@ class Dealt:
             return
         for where, owned in self._owned(history).items():
             for number, items in owned.items():
+                if len(items) > 1 and in_one_batch(history, where[0], number, len(items)):
+                    continue
                 for one, other in combinations(sorted(items), 2):
                     if self._by_two(history, where, items[one], items[other], one, other):
                         place = f"{spelled_place(where[0])}.{'.'.join(where[1])}"

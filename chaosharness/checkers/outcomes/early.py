@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from chaosharness.checkers.reading import read
 from chaosharness.kernel.history import History
 
 PATIENT_MS: Final = 600_000
@@ -15,7 +16,8 @@ def came_too_early(calm: History, history: History, item: int, index: int, messa
     """Say whether a message was tried for long, and another of its item was on its way so long.
 
     Without faults that other comes before, or at the same place; here it comes only after this
-    one was handled for the last time. It is late by trouble, and nobody can wait for ever.
+    one was handled for the last time, or did so before to no end: a crash cut that off. It is late
+    by trouble, and nobody can wait for ever.
 
     Args:
         calm: What happens without faults.
@@ -36,8 +38,15 @@ def came_too_early(calm: History, history: History, item: int, index: int, messa
     for at, other, place in _handed(history, item):
         if at > tries[-1] and other not in met and place in before:
             return True
-        met.add(other)
+        if not _is_cut(history, at, tries[-1]):
+            met.add(other)
     return False
+
+
+def _is_cut(history: History, at: int, last: int) -> bool:
+    """Say whether a crash cut a delivery off before the last try of another."""
+    handed = read(history).handed[at]
+    return 0 <= handed.cut < last and max(handed.handled, handed.acked) < 0
 
 
 def _handed(history: History, item: int) -> Iterator[tuple[int, int, str]]:

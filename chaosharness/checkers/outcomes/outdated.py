@@ -20,7 +20,9 @@ def is_overwritten(
     """Say whether the same was written for an item as in the calm run, and another of it came last.
 
     A timer that decides is code that does nothing there; whoever only writes where nobody has
-    decided yet does nothing if somebody has. Here all did as usual, in another order.
+    decided yet does nothing if somebody has. Here all did as usual, in another order. Who came
+    early may have found nothing there, and made what it changes usually; what comes last is as
+    usual.
 
     Args:
         places: Stores and tables in which something is otherwise; no table for keys.
@@ -30,10 +32,27 @@ def is_overwritten(
         where[0] == item
         and where in usual
         and not places.isdisjoint((where[1:], (where[1], "")))
-        and {*writers} == {*usual[where]}
-        and writers[-1] != usual[where][-1]
+        and _in_another_order(usual[where], writers)
         for where, writers in mine.items()
     )
+
+
+def _in_another_order(usual: list[Writer], writers: list[Writer]) -> bool:
+    """Say whether the same hands wrote, and one that is not the last usually wrote last, as usual.
+
+    That one has a message in hand: what a timer writes last may be what it decides.
+    """
+    if {*writers} == {*usual}:
+        return writers[-1] != usual[-1]
+    hands, usual_hands = [*map(_hand, writers)], [*map(_hand, usual)]
+    same = {*hands} == {*usual_hands} and hands[-1] != usual_hands[-1]
+    return same and writers[-1] in usual and bool(writers[-1][1])
+
+
+def _hand(writer: Writer) -> Writer:
+    """Return whose hand it is, whichever statement it writes with."""
+    operation, message = writer
+    return operation.partition("/")[0], message
 
 
 @lru_cache(maxsize=8)

@@ -646,7 +646,7 @@ class Verdict:
         new = [item for item in sorted(items) if said[item]]
         if any(self._stands(item) for item in new) or {*new} != items or not new:
             return self.best
-        if any(one.item == 0 for one in self.first):
+        if any(one.item == 0 for one in self.first) or not self.overwritten.isdisjoint(items):
             return self.best
         words = [pair for item in new for pair in said[item]]
         if all(pair in self.clean.options.may_end for pair in words):

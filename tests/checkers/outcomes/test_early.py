@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaosharness import Delay, Gateway, Kafka, Schedule, Site, SQLite, System, idempotent
+from chaosharness import Crash, Delay, Gateway, Kafka, Schedule, Site, SQLite, System, idempotent
 
 
 def returns(tries):
@@ -12,15 +12,22 @@ def returns(tries):
     store = system.add(SQLite("db", "CREATE TABLE sales (id TEXT PRIMARY KEY, state TEXT)"))
     bank = system.add(Gateway("bank"))
 
-    @system.service("shop")
-    def shop(env):
+    options = {"on_error": "dead-letter", "retries_max": tries}
+
+    @system.service("till")
+    def till(env):
         db, client = env.connect(store), env.client(bank)
-        options = {"on_error": "dead-letter", "retries_max": tries}
 
         def on_sold(sale):
             client.charge(sale["id"], 500, key=sale["id"])
             with db:
                 db.execute("INSERT OR IGNORE INTO sales VALUES (?, 'sold')", (sale["id"],))
+
+        env.consume(bus, "sold", on_sold, group="sold", **options)
+
+    @system.service("shop")
+    def shop(env):
+        db, client = env.connect(store), env.client(bank)
 
         def on_returned(sale):
             known = "SELECT 1 FROM sales WHERE id = ?"
@@ -30,7 +37,6 @@ def returns(tries):
             with db:
                 db.execute("UPDATE sales SET state = 'returned' WHERE id = ?", (sale["id"],))
 
-        env.consume(bus, "sold", on_sold, group="sold", **options)
         env.consume(bus, "returned", on_returned, group="returned", **options)
 
     @system.entry(examples=[{"id": "s1"}])
@@ -41,9 +47,13 @@ def returns(tries):
     return system
 
 
+LATE = Delay(Site("bus.sold/deliver to sold"), lasting="long")
+CUT_OFF = Crash(Site("till.on_sold/bank.charge", "after"), down="long")
+
+
+@pytest.mark.parametrize("fault", [LATE, CUT_OFF], ids=["late", "cut off"])
 @pytest.mark.parametrize(("tries", "kinds"), [(20, []), (4, ["put aside"])])
-def test_whoever_waits_for_ten_minutes_may_give_up(tries, kinds):
-    late = Delay(Site("bus.sold/deliver to sold"), lasting="long")
-    run = returns(tries).run(None, Schedule([late]))
+def test_whoever_waits_for_ten_minutes_may_give_up(fault, tries, kinds):
+    run = returns(tries).run(None, Schedule([fault]))
     assert any(run.history.of("dead"))
     assert [one.kind for one in idempotent().findings(run.evidence())] == kinds

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from chaosharness import Kafka, SQLite, System
+from chaosharness import Kafka, Pause, Schedule, Site, SQLite, System, idempotent
 from tests.checkers.outcomes.sweep import groups, sweep
 
 ASIDE = {"on_error": "dead-letter", "retries_max": 20}
@@ -51,6 +51,67 @@ def test_an_old_state_that_is_written_over_a_new_one_is_told():
     assert groups(sweep(over)) == {("row differs", "db.orders.state")}
     only_the_first = view("INSERT OR IGNORE INTO orders VALUES (?, 'paid')")
     assert sweep(only_the_first) == []
+
+
+def payments(*, late_answer):
+    """A provider tells of a payment by a webhook, which may come before its answer."""
+    system = System("payments")
+    bus = system.add(Kafka("bus", topics={"orders": 1, "created": 1, "hooks": 1}))
+    db = system.add(SQLite("db", "CREATE TABLE payments (id TEXT PRIMARY KEY, state TEXT);"))
+
+    @system.service("provider")
+    def provider(env):
+        publish = env.publisher(bus)
+
+        def create(order: dict):
+            publish("created", order, key=order["id"])
+
+        def on_created(order: dict):
+            time.sleep(0.2)
+            publish("hooks", order, key=order["id"])
+
+        env.serve("create", create)
+        env.consume(bus, "created", on_created, **ASIDE)
+
+    @system.service("shop")
+    def shop(env):
+        book = env.connect(db)
+
+        def on_order(order: dict):
+            env.call("provider", "create", order)
+            with book:
+                row = (order["id"],)
+                book.execute(f"INSERT OR {late_answer} INTO payments VALUES (?, 'pending')", row)
+
+        env.consume(bus, "orders", on_order, **ASIDE)
+
+    @system.service("hooks")
+    def hooks(env):
+        book = env.connect(db)
+
+        def on_hook(order: dict):
+            row = (order["id"],)
+            with book:
+                paid = "UPDATE payments SET state = 'paid' WHERE id = ?"
+                if not book.execute(paid, row).rowcount:
+                    book.execute("INSERT INTO payments VALUES (?, 'paid')", row)
+
+        env.consume(bus, "hooks", on_hook, **ASIDE)
+
+    one_order(system, bus, "orders")
+    return system
+
+
+def test_a_late_answer_that_is_written_over_what_came_early_is_told():
+    """Who came early made what it changes usually; who comes last does all as usual."""
+    late = Schedule([Pause(Site("shop.on_order/provider.create", "after"), lasting=900)])
+    run = payments(late_answer="REPLACE").run(None, late)
+    [found] = idempotent().findings(run.evidence())
+    assert (found.group, found.question) == (("row differs", "db.payments.state"), False)
+    run = payments(late_answer="IGNORE").run(None, late)
+    assert not run.unused
+    assert idempotent().findings(run.evidence()) == []
+    assert sweep(payments(late_answer="IGNORE")) == []
 
 
 @pytest.mark.parametrize("reason", ["declined", "sold out"])
