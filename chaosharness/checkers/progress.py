@@ -10,6 +10,7 @@ from chaosharness.checkers.effects import times
 from chaosharness.checkers.excused import PARKED
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import HANDLE, verdict_of, waits_of
+from chaosharness.kernel import allowed
 from chaosharness.kernel.history import History
 
 COMES: Final = (
@@ -39,7 +40,12 @@ def never_stuck(*, waiting: bool = False) -> Property:
 
     >>> run.check(never_stuck())
     >>> shop.claim(never_stuck(waiting=True), never_charged_twice(bank))
+
+    Raises:
+        InvalidValue: `waiting` is neither True nor False.
     """
+    if not isinstance(waiting, bool):
+        raise allowed.refused("never_stuck", "waiting", "True or False", waiting)
 
     def judge(evidence: Evidence) -> list[Finding]:
         verdict, reason = verdict_of(evidence.history)

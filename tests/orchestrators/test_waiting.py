@@ -32,7 +32,7 @@ from chaosharness import (
     explore,
     never_stuck,
 )
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import InvalidDefinition, InvalidValue
 from chaosharness.orchestrators.saga import Approval, Orchestrator, Saga, Step
 
 
@@ -461,3 +461,9 @@ def test_one_that_asks_each_minute_for_ever_never_comes_to_rest_unless_it_may() 
 def test_names_of_what_may_wait_are_names(given: Any) -> None:
     with pytest.raises(InvalidDefinition, match=r"may_wait.*names of workflows"):
         System("waits", may_wait=given)
+
+
+@pytest.mark.parametrize("waiting", ["yes", 1, None])
+def test_what_is_no_truth_is_refused(waiting):
+    with pytest.raises(InvalidValue, match="never_stuck: waiting must be True or False"):
+        never_stuck(waiting=waiting)
