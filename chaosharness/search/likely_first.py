@@ -210,7 +210,7 @@ class LikelyFirst(SmallFirst):
     def _extended(self, key: Key, severe: bool, meeting: bool) -> Iterator[tuple[int, Key]]:
         """Yield the sets with one fault more, each with the place of that fault."""
         mine = self._touched.get(key, -1)
-        fresh = self._fresh(key)
+        fresh = self._fresh(self._changed[key])
         for at, number in enumerate(chain(fresh, self._calm_numbers)):
             if not severe and option_of(self._numbers.fault(number)):
                 continue

@@ -15,8 +15,9 @@ show it.
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Final, Literal
 
@@ -221,18 +222,18 @@ class SmallFirst:
         """Yield them in turns: one extension of each smaller set, then the next of each."""
         smaller = [key for key in self._struck[level - 1] if severe or self._mild(key)]
         smaller.sort(key=lambda key: tuple(map(self._order, key)))
-        fresh = {key: found for key in smaller if (found := self._fresh(key))}
+        fresh = self._fresh_of(smaller)
         turns = deque((key, 0) for key in smaller)
         while turns:
             key, at = turns.popleft()
-            joint, at = self._extension(key, severe, fresh.get(key, []), at)
+            joint, at = self._extension(key, severe, fresh.get(key, ()), at)
             if joint is not None:
                 turns.append((key, at))
                 self._seen.add(joint)
                 yield joint
 
     def _extension(
-        self, key: Key, severe: bool, fresh: list[int], at: int
+        self, key: Key, severe: bool, fresh: Sequence[int], at: int
     ) -> tuple[Key | None, int]:
         """Return a set with one fault more, from the one at a place on, and where to go on.
 
@@ -249,12 +250,25 @@ class SmallFirst:
                 return joint, at
         return None, at
 
-    def _fresh(self, key: Key) -> list[int]:
-        """Return the faults at sites that only a set brought about."""
+    def _fresh_of(self, keys: list[Key]) -> dict[Key, Sequence[int]]:
+        """Return the faults at sites that only a set brought about, for the sets that have any.
+
+        They stand there for a whole level: once for all the sets whose runs have reached the same.
+        """
+        found: dict[int, Sequence[int]] = {}
+        for key in keys:
+            changed = self._changed[key]  # one dict for all that have reached the same
+            if id(changed) not in found:
+                found[id(changed)] = array("L", self._fresh(changed))
+        everything = ((key, found[id(self._changed[key])]) for key in keys)
+        return {key: fresh for key, fresh in everything if fresh}
+
+    def _fresh(self, changed: Reached) -> list[int]:
+        """Return the faults at sites that calm does not reach, the likely ones first."""
         calm = self._calm
         fresh: list[int] = []
-        for place in sorted(self._changed[key]):
-            for attempt in range(calm.get(place, 0) + 1, self._changed[key][place] + 1):
+        for place in sorted(changed):
+            for attempt in range(calm.get(place, 0) + 1, changed[place] + 1):
                 fresh += self._numbers.at((*place, attempt))
         fresh.sort(key=self._order)
         return fresh
