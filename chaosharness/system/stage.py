@@ -65,6 +65,9 @@ class Stage:
         self.opened: dict[tuple[int, str], Any] = {}
         self.client: Env | None = None
         self.factories: dict[Incarnation, Factory] = {}
+        self.loops: list[list[Callable[[Any], None]]] = []
+        """Those of each service: a process keeps what its loops have made (a connection on which
+        it listens), also where they have ended."""
         instead = system.instead
         parts = {**system.resources, **instead} if instead else system.resources
         for name, resource in parts.items():
@@ -168,6 +171,8 @@ class Stage:
             if close is not None:
                 close()
         self.factories.clear()
+        for loops in self.loops:
+            loops.clear()  # they know them, too
         world.forget()  # break the circles, so that all this is freed here and now
         self.switchboard.endpoints.clear()
         self.opened.clear()
@@ -290,6 +295,7 @@ class Stage:
         incarnation.restart = lambda: self._start(service, replica, number + 1, len(world.raw) - 1)
         self.factories[incarnation] = factory
         env = Env(self, incarnation, service.name, service.runtime)
+        self.loops.append(env.loops)
         scope.run = (env, operation, attempt)
         PLAIN.start(scope, factory, _as_is, (env,), self._started)
 
@@ -310,6 +316,7 @@ class Stage:
         world.incarnations.append(process)
         scope = Scope(world, process, service.place, 0, cause, PLAIN)
         env = Env(self, process, service.name, service.runtime)
+        self.loops.append(env.loops)
         scope.run = (env, service.operation, 0)
 
         def built(scope: Scope, _: Any, error: BaseException | None) -> None:
@@ -357,10 +364,8 @@ class Stage:
         world = self.world
         env, operation, attempt = scope.run
         if error is None:
-            if loops := env.loops:
-                for begin in loops:
-                    world.after(0, begin)
-                loops.clear()  # they know it: what is left of a run is to be freed with it
+            for begin in env.loops:
+                world.after(0, begin)
             return
         words = told(error)
         scope.record("raised", operation, attempt, words)

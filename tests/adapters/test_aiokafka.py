@@ -216,7 +216,7 @@ def test_an_automatic_commit_ahead_of_a_round_speaks_for_what_is_not_done_yet():
         await asyncio.sleep(60)
 
     run = ran(joining(told, late_s=2, take=take, config=GROUP), replicas=2, topics={"orders": 2})
-    assert acks(run)[0] == 2_000  # 3 s ahead of the interval
+    assert acks(run)[0] == 2_370  # 3 s ahead of the interval; a second replica wakes 370 ms later
     assert [one[1] for one in told].count(b"o1") == 1
 
 
