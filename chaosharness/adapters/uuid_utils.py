@@ -27,6 +27,7 @@ import uuid_utils
 
 from chaosharness.adapters.dispatch import Library
 from chaosharness.handlers.exchange import by_scope, exchange
+from chaosharness.handlers.insides import thawed
 from chaosharness.kernel.places import is_installed
 
 
@@ -95,7 +96,9 @@ def _meet() -> None:
 def _exchange_held(real: Any, ours: Any) -> None:
     """Put ours where classes and functions keep the real one: a factory of a default, say."""
     own = {*map(id, ours.__closure__ or ())}
-    for place in gc.get_referrers(real):
+    with thawed():
+        places = gc.get_referrers(real)
+    for place in places:
         if type(place) is CellType and id(place) not in own:
             place.cell_contents = ours
         elif type(place) is dict and not str(place.get("__name__")).startswith(_COMPILED):

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import GetSetDescriptorType
 from typing import Any
+
+
+@contextmanager
+def thawed() -> Iterator[None]:
+    """Have the collector of garbage know all that there is: it tells of nothing that is frozen.
+
+    A search freezes what was there before it, and what is frozen may be what somebody looks for:
+    a condition of a module, made long before the first run.
+    """
+    frozen = gc.get_freeze_count()
+    if frozen:
+        gc.unfreeze()
+    try:
+        yield
+    finally:
+        if frozen:
+            gc.freeze()
 
 
 def dict_of(thing: Any) -> Any:

@@ -33,6 +33,7 @@ from math import ceil
 from types import BuiltinMethodType, FrameType
 from typing import Any, Final
 
+from chaosharness.handlers.insides import thawed
 from chaosharness.handlers.places import user_frame, where
 from chaosharness.handlers.port import Nap, apart_ms, current_scope, has_slept, wait_of
 from chaosharness.handlers.recall import of_stack
@@ -441,9 +442,10 @@ def install() -> None:
     )
     _exchange(_RLock, {**_for_lock(_RLock, True), **_for_condition(_RLock)})
     _exchange(_SimpleQueue, _for_queue(_SimpleQueue))
-    for found in gc.get_objects():
-        if issubclass(type(found), threading.Condition):  # a lazy object would be asked
-            _bind_again(found)
+    with thawed():
+        for found in gc.get_objects():
+            if issubclass(type(found), threading.Condition):  # a lazy object would be asked
+                _bind_again(found)
 
 
 def _exchange(kind: type, methods: dict[str, Any]) -> None:

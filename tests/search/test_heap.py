@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -92,3 +94,49 @@ def test_what_tests_leave_in_circles_does_not_live_to_the_end_of_a_session():
         explore(cashier.cashier(), faults_max=1, runs_max=20)
         del nodes
     assert sum(one() is not None for one in left) < 8
+
+
+MODULE = """
+import threading
+
+from chaosharness import Duplicate, Kafka, System, explore
+
+NEWS = threading.Condition()
+system = System("news")
+bus = system.add(Kafka("bus", topics={"orders": 1}))
+
+
+@system.service("worker")
+def worker(env):
+    got = []
+
+    def work():
+        with NEWS:
+            while not got:
+                NEWS.wait()
+        env.note("woke")
+
+    def on_order(order):
+        with NEWS:
+            got.append(order)
+            NEWS.notify_all()
+
+    env.main(work)
+    env.consume(bus, "orders", on_order)
+
+
+@system.entry(examples=["o1"])
+def place(env, order):
+    env.publisher(bus)("orders", order)
+
+
+print(explore(system, kinds=[Duplicate], faults_max=1).result)
+"""
+
+
+def test_a_condition_from_before_the_first_run_waits_in_virtual_time():
+    """The first run exchanges what conditions use, and a search freezes them before that."""
+    done = subprocess.run(
+        [sys.executable, "-c", MODULE], check=False, capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("holds", "")
