@@ -12,7 +12,7 @@ from models.order.right import GOOD, OUT_OF_STOCK, order_flow
 Holds = Callable[[str], bool]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def campaigns() -> list[Campaign]:
     """Return what came of every single fault, on an order that goes well and one that does not.
 
@@ -24,7 +24,7 @@ def campaigns() -> list[Campaign]:
     ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def holds(campaigns: list[Campaign]) -> Holds:
     """Say whether the right order flow keeps a claim under every single fault.
 

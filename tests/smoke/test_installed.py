@@ -36,7 +36,9 @@ NEEDED = {
     ("adapters", "celery"): "amqp billiard celery click fakeredis kombu redis vine",
     ("adapters", "aws"): "aiobotocore boto3 botocore",
     ("adapters", "temporal"): "google temporalio",
-    ("adapters", "databases"): "aiosqlite asyncpg django fakeredis psycopg redis sqlalchemy",
+    ("adapters", "databases"): (
+        "aiosqlite asyncpg django fakeredis psycopg psycopg2 redis sqlalchemy"
+    ),
     ("adapters", "nats"): "nats",
     ("adapters", "kafka"): "aiokafka confluent_kafka kafka",
     ("adapters", "uuid_utils"): "uuid_utils",
