@@ -326,16 +326,7 @@ def test_a_run_inside_a_running_loop_leaves_that_loop_alone():
     assert notes(asyncio.run(main())) == [(1000, "done")]
 
 
-@pytest.fixture
-def nothing_of_others():
-    """Free what tests before this one have left: its noise is not the harness's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
-
-
 @pytest.mark.filterwarnings("error")
-@pytest.mark.usefixtures("nothing_of_others")
 def test_abandoned_code_leaves_no_noise(capfd):
     async def handle(house, order):
         async def hold():
