@@ -8,6 +8,7 @@ every hundred and fifty runs or so, for nothing.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -16,7 +17,7 @@ GROWTH: Final = 4
 """All is looked through once it has grown by one part in so many, as by Python's collector."""
 
 _there: Final = [0]
-"""How much there was when all had been looked through, or was seen first: of a process."""
+"""Blocks of memory when all had been looked through, or that were seen first: of a process."""
 
 
 @contextmanager
@@ -30,9 +31,9 @@ def settled_heap() -> Iterator[None]:
         yield
         return
     gc.collect(1)
+    _look_through_if_grown()
+    gc.freeze()
     try:
-        gc.freeze()
-        _look_through_if_grown()
         yield
     finally:
         gc.unfreeze()
@@ -42,13 +43,11 @@ def _look_through_if_grown() -> None:
     """Collect what searches before this one, and tests between them, have left in circles.
 
     A session of many searches would keep it to its end: the collector looks through all when much
-    has been made, which is during searches, and there it is kept from it.
+    has been made, which is during searches, and there it is kept from it. How much there is, is
+    asked of the allocator: to count what is frozen takes a walk through all of it.
     """
-    there, before = gc.get_freeze_count(), _there[0]
+    there, before = sys.getallocatedblocks(), _there[0]
     if before and there > before + before // GROWTH:
-        gc.unfreeze()
         gc.collect()
-        gc.freeze()
-        _there[0] = gc.get_freeze_count()
-    else:
-        _there[0] = min(there, before or there)
+        there = before = sys.getallocatedblocks()
+    _there[0] = min(there, before or there)
