@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from chaosharness import (
+    Budget,
     Crash,
     ErrorReply,
     Kafka,
@@ -221,7 +222,7 @@ def test_a_bug_of_three_faults_is_found_small():
 
 def endless():
     """A handler that tries again each millisecond while its store is away: a run of many events."""
-    system = System("endless")
+    system = System("endless", budget=Budget(events_max=10_000_000))  # half a minute at the least
     bus = system.add(Kafka("bus", topics={"orders": 1}))
     db = system.add(SQLite("db", schema="CREATE TABLE done (id TEXT PRIMARY KEY)"))
 
