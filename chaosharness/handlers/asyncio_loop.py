@@ -48,9 +48,6 @@ Ts = TypeVarTuple("Ts")
 WAKE_UP: Final = asyncio.futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 """What `asyncio.sleep` has called when it is over."""
 
-SLEPT: Final = 1
-WAITED: Final = 2
-
 HANDLES_MAX: Final = 10_000
 """Callbacks that run at one instant; after them, virtual time begins to pass."""
 
@@ -67,9 +64,6 @@ class Task(asyncio.Task[Any]):
     loop_of: Loop | None = None
     """What is known of it between two sleeps."""
 
-    apart: int = 0
-    """Which of its waits have lasted longer, since another replica does the same."""
-
     def __init__(self, coroutine: Any, number: int, **options: Any) -> None:
         self.number = number
         self.ran_in: Context = options["context"]
@@ -82,11 +76,10 @@ class Task(asyncio.Task[Any]):
 class Chain:
     """What stands for a task where callbacks set one timer after another."""
 
-    __slots__ = ("apart", "loop_of")
+    __slots__ = ("loop_of",)
 
     def __init__(self) -> None:
         self.loop_of: Loop | None = None
-        self.apart = 0
 
 
 class Timer(asyncio.TimerHandle):
@@ -135,7 +128,7 @@ class VirtualLoop(Guest, SignalLoop):
         self._tasks_max = 16
         self._numbers = 0
         self._timers: dict[int, Entry] = {}
-        self._apart: dict[tuple[Any, int], int] = {}  # what waited longer, and when
+        self._apart: dict[tuple[Any, bool], int] = {}  # which code waited longer, and since when
         self._reached_s = 0.0
         self._chain: Any = None
         self._failed: list[tuple[asyncio.Task[Any], Scope | None]] = []
@@ -330,17 +323,16 @@ class VirtualLoop(Guest, SignalLoop):
         has set runs out because of it: that would be a fault, and calm has none.
         """
         scope = SCOPE.get() or self._nobody
-        kind = SLEPT if sleeps else WAITED
-        if kind & setter.apart or scope in self.world.in_flight:
+        if scope in self.world.in_flight:
             return 0
-        longer_ms = apart_ms(scope.incarnation)
-        if self._runs_out(due, due + longer_ms):
-            return 0
-        setter.apart |= kind
         coroutine = setter.get_coro() if isinstance(setter, Task) else setter
-        code = getattr(coroutine, "cr_code", setter)
+        kind = getattr(coroutine, "cr_code", setter), sleeps
         now = self.world.now
-        return longer_ms if self._apart.setdefault((code, kind), now) == now else 0
+        longer_ms = apart_ms(scope.incarnation)
+        if self._apart.get(kind, now) != now or self._runs_out(due, due + longer_ms):
+            return 0
+        self._apart[kind] = now
+        return longer_ms
 
     def _runs_out(self, due: int, until: int) -> bool:
         """Say whether a limit ends after one time, and not after another."""

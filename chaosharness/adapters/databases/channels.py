@@ -25,6 +25,7 @@ from re import Pattern
 from re import compile as pattern_of
 from typing import Any, Final
 
+from chaosharness.adapters.bell import Bell
 from chaosharness.brokers.arrivals import begin_wait
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.message import NO_HEADERS, Message, copied
@@ -33,7 +34,7 @@ from chaosharness.faults import Delay, LostReply, NetworkPartition
 from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.handlers.port import wait_of
 from chaosharness.handlers.recall import of_stack
-from chaosharness.handlers.script import Resume, Script
+from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Buried, HandedOut, Settled, Stored
@@ -59,7 +60,7 @@ class Ear:
         self.patterns: dict[bytes, None] = {}
         self.broken = False
         self._heard: deque[tuple[Any, tuple[Message, int] | None]] = deque()
-        self._resume: Resume | None = None
+        self._bell = Bell(incarnation.world)
 
     @property
     def label(self) -> str:
@@ -83,7 +84,7 @@ class Ear:
     def put(self, answer: Any, whose: tuple[Message, int] | None = None) -> None:
         """Have the client read something next."""
         self._heard.append((answer, whose))
-        self._wake()
+        self._bell.ring()
 
     def is_empty(self) -> bool:
         """Say whether there is nothing to read, and it may still come."""
@@ -93,12 +94,7 @@ class Ear:
         """End its connection: what was not read is gone."""
         self.broken = True
         self._heard.clear()
-        self._wake()
-
-    def _wake(self) -> None:
-        resume, self._resume = self._resume, None
-        if resume is not None:
-            resume(None)
+        self._bell.ring()
 
     def take(self, scope: Scope) -> Any:
         """Return what is to be read next, and work for whoever published it; None for nothing."""
@@ -117,34 +113,13 @@ class Ear:
         world = scope.world
         if takes_by_itself(scope):
             begin_wait(scope)
-        timer: Any = None
+        wait_ms: int | None = None
         nap: Any = None
-        wait_ms = 0
         if timeout_s is not None and timeout_s != inf:
             wait_ms = max(round(timeout_s * 1_000), 1)
             world.know_duration(wait_ms)
             nap = wait_of(scope, wait_ms, of_stack, at)
-
-        def over(_: Any) -> None:
-            nap.woke()
-            self._wake()
-
-        def keep(resume: Resume) -> None:
-            nonlocal timer
-            self._resume = resume
-            if nap is not None:
-                timer = world.timer(wait_ms, over, None, nap)
-
-        try:
-            yield keep
-        except GeneratorExit:  # the task that waited was cancelled
-            self._resume = None
-            if nap is not None:
-                nap.woke()
-            raise
-        finally:
-            if timer is not None:
-                world.agenda.cancel(timer)
+        yield from self._bell.wait(wait_ms, nap)
 
 
 class Channels:

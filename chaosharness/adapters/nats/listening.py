@@ -25,6 +25,7 @@ import nats
 from nats.aio.msg import Msg
 
 from chaosharness.adapters.amqp.handling import carried, handling_of
+from chaosharness.adapters.bell import Bell
 from chaosharness.adapters.frames import users_frame
 from chaosharness.adapters.nats import api
 from chaosharness.brokers.arrivals import begin_wait
@@ -36,7 +37,6 @@ from chaosharness.brokers.nats.settling import settled_with
 from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.handlers.port import current_scope, wait_of
 from chaosharness.handlers.recall import of_stack
-from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.machines.nats import operations as op
 
@@ -54,7 +54,9 @@ class Ear:
     scope: Scope
     listener: Listener | None = None
     puller: Puller | None = None
-    resume: Resume | None = None
+    bell: Bell = attrs.field(
+        init=False, default=attrs.Factory(lambda self: Bell(self.desk.world), takes_self=True)
+    )
 
     def listens(self) -> bool:
         """Say whether it still does."""
@@ -71,13 +73,7 @@ class Ear:
             self.desk.core.leave(self.listener)
         if self.puller is not None:
             self.desk.lines.leave(self.puller)
-        self.wake()
-
-    def wake(self) -> None:
-        """Wake who waits for the next message."""
-        resume, self.resume = self.resume, None
-        if resume is not None:
-            resume(None)
+        self.bell.ring()
 
     def hear(self, message: Message, reply: str, cause: int) -> None:
         """Take what has arrived."""
@@ -107,33 +103,7 @@ class Ear:
             return
         sub._pending_size += len(msg.data)
         sub._pending_queue.put_nowait(msg)
-        self.wake()
-
-    def wait(self, wait_ms: int | None, nap: Any) -> Script[None]:
-        """Wait until something has arrived, for so long at most."""
-        world = self.desk.world
-        timer: Any = None
-
-        def over(_: Any) -> None:
-            nap.woke()
-            self.wake()
-
-        def keep(resume: Resume) -> None:
-            nonlocal timer
-            self.resume = resume
-            if wait_ms is not None:
-                timer = world.timer(wait_ms, over, None, nap)
-
-        try:
-            yield keep
-        except GeneratorExit:  # the task that waited was cancelled
-            self.resume = None
-            if nap is not None:
-                nap.woke()
-            raise
-        finally:
-            if timer is not None:
-                world.agenda.cancel(timer)
+        self.bell.ring()
 
 
 def in_hand(desk: OpenNATS, scope: Scope) -> set[op.Handle]:
@@ -247,7 +217,7 @@ async def next_of(sub: Any, timeout: float | None) -> Msg | None:
             scope.world.know_duration(wait_ms)
             holds = ear.puller is not None and bool(in_hand(ear.desk, scope))
             nap = wait_of(scope, wait_ms, of_stack, users_frame(), holds=holds)
-        await scope.colour.drive(ear.wait(wait_ms, nap), scope)
+        await scope.colour.drive(ear.bell.wait(wait_ms, nap), scope)
     if sub._pending_queue.empty():
         return None
     msg: Msg = sub._pending_queue.get_nowait()

@@ -17,11 +17,11 @@ def in_one_batch(history: History, place: Place, value: Any, count: int) -> bool
     """
     raw, roots = history.raw, read(history).roots
     written: dict[int, int] = defaultdict(int)
-    for at in history.places_of("write", "commit"):
+    for at in history.places_of("write", "commit", "rollback"):
         _, kind, _, _, _, _, _, data = raw[at]
         if not data or str(data.get("store")) != place[1]:
             continue
-        if kind == "commit":
+        if kind != "write":
             written.pop(roots[at], None)
         elif str(data.get("table", "")) == place[2] and str(value) in _texts(data):
             written[roots[at]] += data.get("rows", 0)

@@ -3,6 +3,7 @@
 import pytest
 
 from chaosharness import Crash, ErrorReply, Gateway, Kafka, Pause, SQLite, System, idempotent
+from chaosharness.checkers.outcomes.batches import in_one_batch
 from tests.checkers.outcomes.sweep import groups, sweep
 from tests.checkers.outcomes.test_refusals import TRIED_AGAIN
 
@@ -102,3 +103,29 @@ def test_a_word_that_one_transaction_says_too_often_is_told():
     assert idempotent().findings(raffle(1).run().evidence()) == []
     found = idempotent().findings(raffle(9).run().evidence())
     assert groups(found) == {("row too many", "db.lines")}
+
+
+@pytest.mark.parametrize(("undone", "is_batch"), [(True, False), (False, True)])
+def test_what_was_rolled_back_is_in_no_batch(undone, is_batch):
+    system = System("twice")
+    bus = system.add(Kafka("bus", topics={"lines": 1}))
+    db = system.add(SQLite("db", "CREATE TABLE lines (id TEXT PRIMARY KEY, no INTEGER)"))
+
+    @system.service("numbers")
+    def numbers(env):
+        conn = env.connect(db)
+
+        def on_line(line):
+            for name in ("a", "b"):
+                conn.execute("INSERT INTO lines VALUES (?, ?)", (name, 7))
+                if undone and name == "a":
+                    conn.rollback()
+            conn.commit()
+
+        env.consume(bus, "lines", on_line)
+
+    @system.entry(examples=["l1"])
+    def enter(env, line):
+        env.publisher(bus)("lines", line)
+
+    assert in_one_batch(system.run().history, ("row", "db", "lines"), 7, 2) is is_batch
