@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -113,30 +113,19 @@ class Bits:
     def translated(self, ways: Ways, without: int = 0) -> Lesson:
         """Return ways that were read elsewhere in the bits of this search, less some of them."""
         bits = [*map(self.number, ways.cuts)]
+        return _moved(Lesson(ways.outcomes, ways.handled), _moves(bits), tuple(bits), without)
+
+    def settled(self, early: Early, lessons: Iterable[tuple[Lesson, int]]) -> Iterator[Lesson]:
+        """Yield lessons in early bits in those of this search, each less some of them.
+
+        The cuts get their numbers in the order in which they were first met, as if each lesson
+        had been taken when it was read.
+        """
+        bits = [*map(self.number, early.cuts)]
         moves = _moves(bits)
-        moved_to: dict[int, int] = {}
-
-        def moved(mask: int) -> int:
-            found = moved_to.get(mask, -1)
-            if found < 0:
-                found = 0
-                for those, up, down in moves:
-                    found |= (mask & those) << up >> down
-                found &= ~without
-                moved_to[mask] = found
-            return found
-
-        outcomes = tuple(
-            (
-                key,
-                tuple(
-                    Way(moved(way.direct), moved(way.memory), moved(way.end), way.gone)
-                    for way in each
-                ),
-            )
-            for key, each in ways.outcomes
-        )
-        return Lesson(outcomes, tuple(moved(way) for way in ways.handled), tuple(bits))
+        for lesson, without in lessons:
+            asked = map(int.bit_length, filter(None, lesson.order))
+            yield _moved(lesson, moves, tuple([bits[at - 1] for at in asked]), without)
 
     def _made(self, cut: Cut) -> int:
         operation, entity, attempt, sort = cut
@@ -174,6 +163,60 @@ def _hardest(kind: type[Fault], site: Site) -> Fault:
         return FailedCommit(site)  # rolled back: the other one is no cut
     given: dict[str, Any] = {kind.length_name: "long"} if kind.length_name else {}
     return kind(site, **given)
+
+
+@attrs.define(eq=False)
+class Early:
+    """Bits for what is read before a search knows what it looks for: each cut has one."""
+
+    cuts: list[Cut] = attrs.field(factory=list, init=False)
+    spots: dict[Place, Spot] = attrs.field(factory=dict, init=False)
+    first: First | None = attrs.field(default=None, init=False)
+    _of_cut: dict[Cut, int] = attrs.field(factory=dict, init=False)
+
+    def number(self, cut: Cut) -> int:
+        """Return the bit of a cut."""
+        found = self._of_cut.get(cut)
+        if found is None:
+            found = self._of_cut[cut] = 1 << len(self.cuts)
+            self.cuts.append(cut)
+        return found
+
+    def translated(self, ways: Ways, without: int = 0) -> Lesson:
+        """Return ways that were read elsewhere in these bits, less some of them."""
+        bits = [*map(self.number, ways.cuts)]
+        return _moved(Lesson(ways.outcomes, ways.handled), _moves(bits), tuple(bits), without)
+
+
+def _moved(
+    lesson: Lesson, moves: Sequence[tuple[int, int, int]], order: tuple[int, ...], without: int
+) -> Lesson:
+    """Return a lesson with each bit in another place, less some of the new ones."""
+    moved_to: dict[int, int] = {}
+
+    def moved(mask: int) -> int:
+        found = moved_to.get(mask, -1)
+        if found < 0:
+            found = 0
+            for those, up, down in moves:
+                found |= (mask & those) << up >> down
+            found &= ~without
+            moved_to[mask] = found
+        return found
+
+    outcomes = tuple(
+        (
+            key,
+            tuple(
+                [
+                    Way(moved(way.direct), moved(way.memory), moved(way.end), way.gone)
+                    for way in each
+                ]
+            ),
+        )
+        for key, each in lesson.outcomes
+    )
+    return Lesson(outcomes, tuple(map(moved, lesson.handled)), order)
 
 
 def _moves(bits: Sequence[int]) -> list[tuple[int, int, int]]:

@@ -23,10 +23,10 @@ import attrs
 from chaosharness.checkers import Property
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
-from chaosharness.search.lineage.bits import Bits
+from chaosharness.search.lineage.bits import Bits, Early
 from chaosharness.search.lineage.cuts import Prices, Support, cuts
 from chaosharness.search.lineage.goals import Goal, goals
-from chaosharness.search.lineage.ways import Key, Lesson, Way, Ways, first_of
+from chaosharness.search.lineage.ways import Key, Lesson, Way, first_of
 from chaosharness.search.planner import Shown
 from chaosharness.system import Run
 
@@ -105,7 +105,8 @@ class Lineage:
         self.bits = Bits(frozenset(kinds))
         self._calm: Run | None = None
         self._aims: list[_Aim] | None = None
-        self._lessons: list[tuple[Ways, int]] = []
+        self._early = Early()
+        self._lessons: list[tuple[Lesson, int]] = []
         self._orders: set[tuple[int, ...]] = set()
         self._redundant = False
         self._done: set[int] = {0}
@@ -136,7 +137,7 @@ class Lineage:
             if not faults and seen.run is not None:
                 self._calm = seen.run
                 self._take_surfaces(seen)
-                self._learn(seen.ways, 0)
+                self._learn(seen.lesson(self._early, 0), 0)
             return
         context = self.bits.mask(faults)
         if not context or len(faults) > self.faults_max:
@@ -148,19 +149,13 @@ class Lineage:
         full = self._learned_from >= LESSONS_MAX
         if full and self._redundant:
             return
-        if self._aims is None:
-            ways = seen.ways
-            self._look_for_redundancy((key for key, _ in ways.outcomes), context)
-            if not full:
-                self._learn(ways, context)
-            return
-        if self.bits.first is None and seen.run is not None:
-            self.bits.first = first_of(self._calm, self.bits)
-        lesson = seen.lesson(self.bits, context)
+        bits: Early | Bits = self._early if self._aims is None else self.bits
+        if bits.first is None and seen.run is not None:
+            bits.first = first_of(self._calm, bits)
+        lesson = seen.lesson(bits, 0 if self._aims is None else context)
         self._look_for_redundancy((key for key, _ in lesson.outcomes), context)
         if not full:
-            self._learned_from += 1
-            self._study(lesson, context)
+            self._learn(lesson, context)
 
     def _take_surfaces(self, seen: Shown) -> None:
         surfaces = self.bits.surfaces
@@ -173,12 +168,20 @@ class Lineage:
         for key in () if self._redundant else outcomes:
             self._redundant |= any(way & context for way in self._ways_to.get(key, ()))
 
-    def _learn(self, ways: Ways, context: int) -> None:
+    def _learn(self, lesson: Lesson, context: int) -> None:
         """Learn the ways of a run when there are goals; of the calm run, at once as well."""
-        self._lessons.append((ways, context))
         self._learned_from += 1
+        if self._aims is not None:
+            self._study(lesson, context)
+            return
+        self._lessons.append((lesson, context))
         if not context:
-            self._study(self.bits.translated(ways, context), context)
+            self._study_early()
+
+    def _study_early(self) -> None:
+        settled = self.bits.settled(self._early, self._lessons)
+        for lesson, (_, context) in zip(settled, self._lessons, strict=True):
+            self._study(lesson, context)
 
     def _study(self, lesson: Lesson, context: int) -> None:
         self._note_order(lesson.order)
@@ -212,9 +215,9 @@ class Lineage:
             if self._calm is None:
                 return []
             self._aims = [_Aim(goal) for goal in goals(self.claims, self._calm.evidence())]
-            for ways, context in self._lessons:
-                self._study(self.bits.translated(ways, context), context)
+            self._study_early()
             self._lessons.clear()
+            self._early = Early()
         return self._aims
 
     def forget(self) -> None:
