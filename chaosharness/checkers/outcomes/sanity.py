@@ -200,7 +200,7 @@ class _Refused:
         if self.same_words:
             found = self._half_with_the_same_words()
             if found or not self._speaks_by_notes():
-                return found
+                return found or [*self._unsaid()]
         if self._goes_on_as_usual() and (found := self._swallowed(self._wanted_money())):
             return found
         found = self._given_up() if self.nothing else self._taken_back() or self._given_up()
@@ -245,7 +245,8 @@ class _Refused:
 
         Whoever would have heard of it may be missed, or be one of those who only look on.
         """
-        if not self._goes_on_as_usual() or self.less or self.more:
+        done = self.out.own.get(self.item) or self.net
+        if not done or self._says_otherwise() or self.less or self.more:
             return
         calm, item = self.clean.calm, self.item
         if self.out.tells(item, calm, results=False):
@@ -378,9 +379,13 @@ class _Refused:
         What others would have made of what was refused (an event of the third party, a receipt)
         is missing too then, and says nothing.
         """
+        return bool(self.out.own.get(self.item)) and not self._says_otherwise()
+
+    def _says_otherwise(self) -> bool:
+        """Say whether a row of an item is not there as usual, or its client heard a no."""
         own = self.out.own.get(self.item) or Counter()
         new = own - (self.clean.calm.own.get(self.item) or Counter())
-        return bool(own) and not new and self.item not in self.client
+        return bool(new) or self.item in self.client
 
     def _swallowed(self, lost: Counter[Entry]) -> list[Difference]:
         """Return what was refused, and then left out as if nobody would miss it.
