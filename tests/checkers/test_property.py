@@ -221,3 +221,12 @@ def test_poison_that_was_put_aside_excuses_nothing():
 def test_what_a_property_is_about_is_checked_when_it_is_made(make, words):
     with pytest.raises(InvalidDefinition, match=f"(?s){words}.*test_property.py:"):
         make()
+
+
+def test_the_name_of_a_claim_in_words_is_told_once():
+    claim = eventually("each order ends", lambda history: ["order o1 waits for ever"])
+    tale = Tale()
+    tale.end("quiet")
+    found = judge(claim, tale)
+    told = str(claim.violation(found)).splitlines()[0]
+    assert told == "each order ends: order o1 waits for ever"
