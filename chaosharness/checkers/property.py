@@ -414,7 +414,11 @@ def sometimes(name: str, reached: Callable[[History], bool]) -> Property:
     """Claim that something is reached in at least one run of the campaign.
 
     The guard of all other claims: what never happened was never tested.
+
+    Raises:
+        InvalidDefinition: `reached` cannot be called.
     """
+    _reader(name, reached)
 
     def judge(evidence: Evidence) -> list[Finding]:
         if reached(evidence.history):
