@@ -379,15 +379,17 @@ _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
 __all__ = sorted(_ROOM_OF)  # noqa: PLE0605
 
 
-def __getattr__(name: str) -> Any:
-    room = _ROOM_OF.get(name)
-    if room is None:
-        raise AttributeError(f"module 'chaosharness' has no attribute {name!r}")
-    value = getattr(import_module(f"chaosharness.{room}"), name)
-    if room == "system":
-        import_module("chaosharness.adapters.libraries")  # what parts speak is met from there
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # or a type checker would take any name that is asked for
+
+    def __getattr__(name: str) -> Any:
+        room = _ROOM_OF.get(name)
+        if room is None:
+            raise AttributeError(f"module 'chaosharness' has no attribute {name!r}")
+        value = getattr(import_module(f"chaosharness.{room}"), name)
+        if room == "system":
+            import_module("chaosharness.adapters.libraries")  # what parts speak is met from there
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -248,6 +248,11 @@ def _field(value: dict[str, Any], name: str, kind: type[Any], default: Any = Non
     """
     if name not in value:
         if default is None:
+            if "events" in value:
+                raise InvalidSchedule(
+                    "it is the history of a counterexample, whose own file is the one beside it "
+                    "without .history in its name"
+                )
             raise InvalidSchedule(f"counterexample file is incomplete: {name!r} is missing")
         return default
     found = value[name]

@@ -12,23 +12,17 @@ from typing import ClassVar, Final, Literal
 
 import attrs
 
+from chaosharness.kernel.allowed import is_whole, one_of, refused, whole
 from chaosharness.kernel.site import Site
 from chaosharness.kernel.world import Lasting
 
 LASTINGS: Final = ("next", "timeout", "long")
 
 
-def _lasting(_: object, attribute: attrs.Attribute[Lasting], value: Lasting) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if value not in LASTINGS and not whole:
-        raise ValueError(
-            f"'{attribute.name}' must be one of {', '.join(LASTINGS)}, "
-            f"or whole milliseconds from 0: {value!r}"
-        )
-
-
-def _one_of(*choices: object) -> object:
-    return attrs.validators.in_(choices)
+def _lasting(fault: object, attribute: attrs.Attribute[Lasting], value: Lasting) -> None:
+    if value not in LASTINGS and not is_whole(value, 0):
+        right = f"one of {', '.join(LASTINGS)}, or whole milliseconds from 0"
+        raise refused(type(fault).__name__, attribute.name, right, value)
 
 
 _NAMES: Final[dict[type, str]] = {}
@@ -110,7 +104,7 @@ class Pause(Fault):
 
     lasting: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
     heartbeats: Literal["stop", "go-on"] = attrs.field(
-        default="stop", validator=attrs.validators.in_(("stop", "go-on")), kw_only=True
+        default="stop", validator=one_of("stop", "go-on"), kw_only=True
     )
     options: ClassVar[tuple[object, ...]] = LASTINGS
     option_name: ClassVar[str] = "lasting"
@@ -157,7 +151,7 @@ class FailedCommit(Fault):
 
     outcome: Literal["rolled-back", "committed"] = attrs.field(
         default="rolled-back",
-        validator=attrs.validators.in_(("rolled-back", "committed")),
+        validator=one_of("rolled-back", "committed"),
         kw_only=True,
     )
     options: ClassVar[tuple[object, ...]] = ("rolled-back", "committed")
@@ -181,9 +175,7 @@ class NetworkPartition(Fault):
     `way` is `both`, `out` (requests are lost) or `back` (replies are lost).
     """
 
-    way: str = attrs.field(
-        default="both", validator=attrs.validators.in_(("both", "out", "back")), kw_only=True
-    )
+    way: str = attrs.field(default="both", validator=one_of("both", "out", "back"), kw_only=True)
     lasting: Lasting = attrs.field(default="timeout", validator=_lasting, kw_only=True)
     options: ClassVar[tuple[object, ...]] = ("both", "out", "back")
     option_name: ClassVar[str] = "way"
@@ -196,7 +188,7 @@ class Poison(Fault):
 
     content: Literal["garbage", "unknown-schema"] = attrs.field(
         default="garbage",
-        validator=attrs.validators.in_(("garbage", "unknown-schema")),
+        validator=one_of("garbage", "unknown-schema"),
         kw_only=True,
     )
     options: ClassVar[tuple[object, ...]] = ("garbage", "unknown-schema")
@@ -264,7 +256,7 @@ class GracefulStop(Fault):
     down: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
     grace_ms: int = attrs.field(
         default=30_000,
-        validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)],
+        validator=whole(0),
         kw_only=True,
     )
     options: ClassVar[tuple[object, ...]] = LASTINGS

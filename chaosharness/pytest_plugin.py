@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 import threading
+from argparse import ArgumentTypeError
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--chaos-seed",
-        type=int,
+        type=_seed,
         metavar="S",
         help="where chance begins, in each chaos test and in check(...)",
     )
@@ -85,17 +86,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(f"must be at least 1: {text}")
-    return number
+    with suppress(ValueError):
+        if (number := int(text)) >= 1:
+            return number
+    raise ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+
+
+def _seed(text: str) -> int:
+    with suppress(ValueError):
+        return int(text)
+    raise ArgumentTypeError(f"must be a whole number, not {text!r}")
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise ValueError(f"must be above 0: {text}")
-    return number
+    with suppress(ValueError):
+        if (number := float(text)) > 0:
+            return number
+    raise ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

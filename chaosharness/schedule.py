@@ -26,11 +26,17 @@ _ORDER: Final = {kind: order for order, kind in enumerate(EVERY_KIND)}
 
 def _faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """Put faults into their one order, and merge equal ones."""
-    found = tuple(faults)
+    try:
+        found = tuple(faults)
+    except TypeError:
+        raise InvalidSchedule(
+            f"a Schedule is made of several faults, and not of {faults!r}{asked_at()}: write "
+            "Schedule([...]), also around one"
+        ) from None
     for fault in found:
         if type(fault) not in _ORDER:
             known = ", ".join(kind.__name__ for kind in EVERY_KIND)
-            raise InvalidSchedule(f"{fault!r} is not a fault; faults are: {known}")
+            raise InvalidSchedule(f"{fault!r} is not a fault{asked_at()}; faults are: {known}")
         if type(fault.site) is not Site:
             kind = type(fault).__name__
             raise InvalidSchedule(
@@ -146,7 +152,7 @@ def read_format(text: str, *, what: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise InvalidSchedule(f"not a chaosharness {what}: {error}") from None
+        raise InvalidSchedule(f"not a chaosharness {what}: it is no JSON ({error})") from None
     except RecursionError:
         raise InvalidSchedule(f"not a chaosharness {what}: it is nested too deeply") from None
     if _deeper_than(DEPTH_MAX, value):

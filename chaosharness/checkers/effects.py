@@ -11,6 +11,7 @@ import attrs
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
+from chaosharness.kernel.allowed import refused
 from chaosharness.kernel.history import Event, History, plain
 
 Key = str | tuple[str, ...] | Callable[[Mapping[str, Any]], Any]
@@ -82,12 +83,18 @@ def never_charged_twice(gateway: Any = None, *, per: str = "order") -> Property:
     Args:
         gateway: The gateway, its name, or several that share their orders (a fallback);
             by default all, each by itself.
-        per: The argument of `charge` that is the business key.
+        per: The argument of `charge` that is the business key. Where no charge has it, nothing
+            was put to the test.
+
+    Raises:
+        InvalidDefinition: `gateway` is no part, or `per` no name.
 
     >>> run.check(never_charged_twice(bank))
     >>> run.check(never_charged_twice([stripe, adyen], per="order"))
     """
     externals = names_of(gateway)
+    if not isinstance(per, str) or not per:
+        raise refused("never_charged_twice", "per", "the name of an argument of charge", per)
 
     def judge(evidence: Evidence) -> list[Finding]:
         found = effects(evidence.history, externals)
@@ -100,9 +107,13 @@ def never_charged_twice(gateway: Any = None, *, per: str = "order") -> Property:
 
     def tested(evidence: Evidence) -> bool:
         found = effects(evidence.history, externals)
-        return any(event.data.get("method") == "charge" for event in found)
+        return any(_is_charge(event) and event.data.get(per) is not None for event in found)
 
     return Property("never charged twice", judge, "always", tested=tested)
+
+
+def _is_charge(event: Event) -> bool:
+    return bool(event.data.get("method") == "charge")
 
 
 def _charged_again(found: Iterable[Event], per: str, *, shared: bool) -> list[Finding]:
@@ -133,7 +144,7 @@ def _keys_used_twice(found: Iterable[Event], seen: set[tuple[int, ...]]) -> list
     charges: dict[tuple[str, str], list[Event]] = {}
     for event in found:
         key = event.data.get("key")
-        if event.data.get("method") == "charge" and key is not None:
+        if _is_charge(event) and key is not None:
             charges.setdefault((event.actor, str(key)), []).append(event)
     findings = [
         _charges(f"idempotency key {key} was charged", events)

@@ -15,6 +15,7 @@ from chaosharness.checkers.outcomes.passed import (
 )
 from chaosharness.checkers.property import Evidence, Finding, Property, once_a_run
 from chaosharness.checkers.reading import Handed, Reading, Sent, has_poison, read
+from chaosharness.kernel.allowed import is_whole, refused
 from chaosharness.kernel.history import History
 
 RAISED_MIN = 3
@@ -191,6 +192,16 @@ def _was_cut(history: History, handed: Handed) -> bool:
 # ---- messages in the way of others
 
 
+def _check_times(owner: str, name: str, given: Any) -> None:
+    """Refuse what counts nothing: while runs are judged, it would be told as a mistake of theirs.
+
+    Raises:
+        InvalidDefinition: It is neither None nor a whole number from 0.
+    """
+    if given is not None and not is_whole(given, 0):
+        raise refused(owner, name, "a whole number from 0", given)
+
+
 def poison_blocks_nobody(*, ignore: Any = (), tries_max: int | None = None) -> Property:
     """Claim that a message nobody can read keeps no other message from being handled.
 
@@ -200,8 +211,12 @@ def poison_blocks_nobody(*, ignore: Any = (), tries_max: int | None = None) -> P
             number of times, if they are handled in the end.
 
     >>> run.check(poison_blocks_nobody())
+    Raises:
+        InvalidDefinition: `tries_max` is no number of tries.
+
     >>> run.check(poison_blocks_nobody(ignore=["reports"], tries_max=10))
     """
+    _check_times("poison_blocks_nobody", "tries_max", tries_max)
     ignored = names_of(ignore)
 
     def judge(evidence: Evidence) -> list[Finding]:
@@ -241,8 +256,12 @@ def unhandled_exceptions_block_nobody(
             number of times, if they are handled in the end.
 
     >>> run.check(unhandled_exceptions_block_nobody())
+    Raises:
+        InvalidDefinition: `tries_max` is no number of tries.
+
     >>> run.check(unhandled_exceptions_block_nobody(tries_max=10))
     """
+    _check_times("unhandled_exceptions_block_nobody", "tries_max", tries_max)
     ignored = names_of(ignore)
 
     def judge(evidence: Evidence) -> list[Finding]:
@@ -442,9 +461,15 @@ def no_event_cycle(*, turns_max: int = 10) -> Property:
     Args:
         turns_max: How often one operation may follow from itself.
 
+    Raises:
+        InvalidDefinition: `turns_max` is no number of turns.
+
     >>> run.check(no_event_cycle())
     >>> run.check(no_event_cycle(turns_max=3))
     """
+    if turns_max is None:
+        raise refused("no_event_cycle", "turns_max", "a whole number from 0", turns_max)
+    _check_times("no_event_cycle", "turns_max", turns_max)
 
     def judge(evidence: Evidence) -> list[Finding]:
         history = evidence.history

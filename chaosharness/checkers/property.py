@@ -178,7 +178,7 @@ class Property:
 
     def violation(self, findings: Sequence[Finding]) -> PropertyViolated:
         """Return the exception for these findings, of a class that is this property's own."""
-        lines = [f"{self.name}: {findings[0].summary}"]
+        lines = [in_words(self.name, findings[0].summary)]
         lines += [f"  also: {finding.summary}" for finding in findings[1:4]]
         if len(findings) > 4:
             lines.append(f"  and {len(findings) - 4} more")
@@ -236,6 +236,11 @@ def check_properties(given: Iterable[Any]) -> tuple[Property, ...]:
                 f"eventually or sometimes, or call the function that makes it{asked_at()}"
             )
     return found
+
+
+def in_words(name: str, summary: str) -> str:
+    """Return what was found after the name of its claim, which claims in words begin with."""
+    return summary if summary.startswith(f"{name}: ") else f"{name}: {summary}"
 
 
 def violation_class(name: str, kind: str = "", place: str = "") -> type[PropertyViolated]:
@@ -409,7 +414,11 @@ def sometimes(name: str, reached: Callable[[History], bool]) -> Property:
     """Claim that something is reached in at least one run of the campaign.
 
     The guard of all other claims: what never happened was never tested.
+
+    Raises:
+        InvalidDefinition: `reached` cannot be called.
     """
+    _reader(name, reached)
 
     def judge(evidence: Evidence) -> list[Finding]:
         if reached(evidence.history):

@@ -24,6 +24,7 @@ from chaosharness.checkers.property import Evidence, Finding, Property, once_a_r
 from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
+from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.history import Event, History
 
 BY: Final = ("saga", "order", "order_id")
@@ -44,7 +45,13 @@ Names = str | Iterable[str]
 
 
 def _names(names: Names) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+    found = (names,) if isinstance(names, str) else names
+    if not isinstance(found, Iterable):
+        raise InvalidDefinition(
+            f"{spelled(names)} is neither a name nor several{asked_at()}: write 'order', or "
+            "['saga', 'order']"
+        )
+    return tuple(found)
 
 
 # ---- every saga settles

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from functools import partial
+from traceback import walk_tb
 from typing import Any, NoReturn
 
 import click
@@ -32,6 +33,9 @@ class Doors(click.Group):
             code = super().main(*arguments, **words)
         except click.exceptions.Abort:
             fail("broken off")
+        except click.exceptions.NoArgsIsHelpError as error:
+            say(error.format_message(), err=True)  # no mistake to be named, only what there is
+            raise SystemExit(Leave(TROUBLE)) from None
         except click.MissingParameter as error:
             fail(_missing(error))
         except click.ClickException as error:
@@ -49,6 +53,8 @@ class Doors(click.Group):
         except Unprinted as error:
             fail(str(error))
         except Exception as error:
+            if isinstance(error, OSError) and _printed_by_click(error):
+                fail(f"what is to be read here cannot be printed: {error.strerror}")
             if "CHAOSHARNESS_TRACEBACK" in os.environ:
                 raise
             fail(
@@ -61,6 +67,12 @@ class Doors(click.Group):
         finally:
             IN_CHARGE.remove(_refuse_to_end)
         raise SystemExit(Leave(code if isinstance(code, int) else HOLDS))
+
+
+def _printed_by_click(error: OSError) -> bool:
+    """Say whether click itself could not print: its help, or its version."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return frames[-1:] == [click.echo.__module__]
 
 
 def _missing(error: click.MissingParameter) -> str:

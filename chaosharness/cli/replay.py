@@ -28,11 +28,11 @@ def replay(file: Path, target: str | None, twice: bool, as_json: bool) -> int:
     from chaosharness.search.determinism import check_determinism
     from chaosharness.search.regressions import load
     from chaosharness.search.replay import replay as replay_again
-    from chaosharness.search.target import load_target
+    from chaosharness.search.target import full_target, load_target
 
     found = load(file)
-    where = target or found.target
     with unheard(aloud=not as_json) as held, _once(held):
+        where = full_target(target) if target else found.target
         system = load_target(where) if where else None
         outcome = replay_again(found, system, properties=judges(system), target=where)
     if twice and system is not None and outcome.run is not None:

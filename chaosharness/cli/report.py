@@ -26,11 +26,11 @@ def report(file: Path, form: str, target: str | None, redact: tuple[str, ...]) -
     from chaosharness import reporting
     from chaosharness.search.regressions import load
     from chaosharness.search.replay import replay as replay_again
-    from chaosharness.search.target import load_target
+    from chaosharness.search.target import full_target, load_target
 
     found = load(file)
-    where = target or found.target
     with unheard():
+        where = full_target(target) if target else found.target
         system = load_target(where) if where else None
         outcome = replay_again(found, system, properties=judges(system), target=where)
         if outcome.run is not None:

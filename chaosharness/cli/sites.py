@@ -56,6 +56,10 @@ def sites(
     if not found:
         every = (fault.site.operation for fault in candidates(calm))
         _refuse_slips(every, service, operation, kind)
+        if item is not None and not 0 <= item <= len(calm.items):
+            raise click.ClickException(
+                f"there is no item {item}: the workload has {count(len(calm.items), 'item')}"
+            )
     if as_json:
         put(json.dumps({str(site): kinds for site, kinds in found.items()}, indent=1))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
+from math import inf
 from typing import Any, Final
 
 from chaosharness.errors import InvalidValue
@@ -74,6 +75,12 @@ def _validator(is_allowed: Callable[[Any], bool], allowed: str) -> Validator:
 def is_whole(value: Any, least: int) -> bool:
     """Say whether a value is a whole number, and large enough."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_time(value: Any) -> bool:
+    """Say whether a value is a number of seconds from 0 that comes to an end."""
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and 0 <= value < inf
 
 
 def whole(least: int) -> Validator:

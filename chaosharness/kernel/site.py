@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from chaosharness.kernel.allowed import one_of, refused, text, whole
 from chaosharness.kernel.message_names import EVERY, fits, is_name
 
 Phase = Literal["before", "after"]
@@ -25,17 +26,13 @@ _SPELLING = re.compile(
 )
 
 
-def _not_negative(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if not isinstance(value, int) or value < (1 if attribute.name == "attempt" else 0):
-        raise ValueError(f"'{attribute.name}' of a site must be a whole number, not {value!r}")
-
-
 def _a_message(_: object, attribute: attrs.Attribute[str], value: str) -> None:
     if not isinstance(value, str) or (value and not is_name(value)):
-        raise ValueError(
-            f"'{attribute.name}' of a site must be the number of a message and what published it, "
-            f"'2 of orders.on_order/bus.publish lines', or {EVERY!r}, not {value!r}"
+        right = (
+            "the number of a message and what published it, '2 of orders.on_order/bus.publish "
+            f"lines', or {EVERY!r}"
         )
+        raise refused("Site", attribute.name, right, value)
 
 
 @attrs.frozen(order=True)
@@ -57,10 +54,10 @@ class Site:
             `every` is each of them.
     """
 
-    operation: str = attrs.field(validator=attrs.validators.min_len(1))
-    phase: Phase = attrs.field(default="before", validator=attrs.validators.in_(PHASES))
-    entity: int = attrs.field(default=1, validator=_not_negative)
-    attempt: int = attrs.field(default=1, validator=_not_negative)
+    operation: str = attrs.field(validator=text())
+    phase: Phase = attrs.field(default="before", validator=one_of(*PHASES))
+    entity: int = attrs.field(default=1, validator=whole(0))
+    attempt: int = attrs.field(default=1, validator=whole(1))
     message: str = attrs.field(default="", validator=_a_message, kw_only=True)
 
     def __str__(self) -> str:

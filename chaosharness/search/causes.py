@@ -15,6 +15,7 @@ import attrs
 from chaosharness.campaign import Group, Question
 from chaosharness.checkers.breach import Breach
 from chaosharness.checkers.breach import Group as Key
+from chaosharness.checkers.property import in_words
 from chaosharness.counterexample import Counterexample
 from chaosharness.faults import Fault
 
@@ -142,7 +143,7 @@ class Causes:
     def _beneath(self, cause: Cause) -> Iterator[str]:
         for one in self._known.values():
             if one.found is None and self._root(one) == cause.breach.group:
-                yield f"{one.breach.property.name}: {one.breach.findings[0].summary}"
+                yield in_words(one.breach.property.name, one.breach.findings[0].summary)
 
     def _root(self, cause: Cause) -> Key | None:
         """Return the told cause that another is told beneath, from one to the next."""

@@ -188,6 +188,11 @@ class ChaosTest:
 
     def decorate(self, body: Test) -> Test:
         """Return the body as a Hypothesis test."""
+        if not inspect.isfunction(body):
+            raise InvalidDefinition(
+                f"@chaos_test(...) stands above a function, and not above {spelled(body)}"
+                f"{asked_at()}: write it above each test of a class, and beneath @staticmethod"
+            )
         asked, fixtures = _parameters(body)
         names = [one.name for one in fixtures]
         campaign = Campaign(self, body, self.settings_of(vars(body)))
@@ -207,7 +212,7 @@ class ChaosTest:
             try:
                 if campaign.claims:
                     run.check(*campaign.claims)
-                _refuse_verdict(body, body(**words))  # type: ignore[func-returns-value]
+                _refuse_verdict(body, body(**words))
             except Exception as error:
                 campaign.failed(run, error)
                 raise

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
 from chaosharness.faults import Crash, Delay
+from chaosharness.kernel.allowed import refused
 from chaosharness.kernel.site import Site
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND, register
@@ -228,9 +229,13 @@ def chaos_settings(parent: settings | None = None, **words: Any) -> settings:
     Args:
         parent: Settings to start from; the current profile by default.
         words: As for `hypothesis.settings`.
+
+    Raises:
+        InvalidDefinition: `parent` is no settings.
     """
     base = settings.default if parent is None else parent
-    assert base is not None
+    if not isinstance(base, settings):
+        raise refused("chaos_settings", "parent", "settings of Hypothesis", base)
     words.setdefault("deadline", None)
     words.setdefault("phases", tuple(one for one in base.phases if one is not Phase.explain))
     if MISSING:

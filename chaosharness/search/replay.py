@@ -10,9 +10,11 @@ import attrs
 
 from chaosharness.checkers import Evidence, Finding, Property, assumed
 from chaosharness.checkers.breach import breaches
+from chaosharness.checkers.property import in_words
 from chaosharness.counterexample import Counterexample, claimed, items_for
 from chaosharness.errors import Hopeless, IllegalFault, InvalidSchedule, Nondeterminism
 from chaosharness.faults import Fault
+from chaosharness.kernel.allowed import refused
 from chaosharness.search.determinism import other_seeds, same_elsewhere
 from chaosharness.search.regressions import load
 from chaosharness.search.target import load_target, target_of
@@ -96,6 +98,8 @@ def replay(
             that name any more.
     """
     found = load(counterexample) if isinstance(counterexample, Path | str) else counterexample
+    if not isinstance(found, Counterexample):
+        raise refused("replay", "counterexample", "a Counterexample, or its file", found)
     if system is None:
         system = _system_of(found)
         target = target or found.target
@@ -175,7 +179,7 @@ def _called_off(found: Counterexample, property: Property, evidence: Evidence) -
     findings = _of_cause(found, property.findings(evidence))
     return Replay(
         verdict="failing",
-        reason=f"{property.name}: {findings[0].summary}" if findings else "it is called off",
+        reason=in_words(property.name, findings[0].summary) if findings else "it is called off",
         counterexample=found,
         property=property.name,
         findings=findings,
@@ -201,13 +205,13 @@ def _judged(
     name, findings = "", _of_cause(found, property.findings(evidence))
     if findings:
         verdict, name = "failing", property.name
-        reason = f"{property.name}: {findings[0].summary}{aside}"
+        reason = f"{in_words(property.name, findings[0].summary)}{aside}"
     elif broken := breaches({one.name: one for one in (property, *others)}.values(), evidence):
         verdict, name, findings = "different property", broken[0].property.name, broken[0].findings
         what = f"{property.name!r} holds now"
         if name == property.name:
             what = f"{property.name!r} does not break at {found.place} any more"
-        reason = f"{what}, but not {name}: {findings[0].summary}{aside}"
+        reason = f"{what}, but not {in_words(name, findings[0].summary)}{aside}"
     return Replay(
         verdict=verdict,
         reason=reason,

@@ -77,6 +77,11 @@ def full_target(given: str) -> str:
         InvalidDefinition: The file is not there, the module does not import, or it has no
             system, or several.
     """
+    if given.endswith(".json") and Path(given).is_file():
+        raise InvalidDefinition(
+            f"{given} is a file, not a system: of a counterexample, write chaosharness replay "
+            f"{given}"
+        )
     place, _, attribute = given.partition(":")
     name = _module_of_file(given, place) if place.endswith(".py") or "/" in place else place
     if not name:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel.allowed import refused
 
 POOL: Final = 200
 SEED: Final = 2026
@@ -53,8 +54,10 @@ def personas(locale: str = "en_US") -> SearchStrategy[Persona]:
         locale: As Faker names them: `de_DE`, `ja_JP`.
 
     Raises:
-        InvalidDefinition: When the test starts: Faker knows no such locale.
+        InvalidDefinition: It is no text; or, when the test starts, Faker knows no such locale.
     """
+    if not isinstance(locale, str):
+        raise refused("personas", "locale", "a text such as 'de_DE'", locale)
     return st.deferred(lambda: st.sampled_from(pool(locale)))
 
 

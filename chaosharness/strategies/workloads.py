@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel.allowed import whole
 from chaosharness.strategies.personas import personas
 from chaosharness.system import System
 
@@ -42,8 +43,8 @@ class Order:
     id: str
     customer: str
     item: str
-    cents: int = attrs.field(validator=attrs.validators.ge(1))
-    quantity: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    cents: int = attrs.field(validator=whole(1))
+    quantity: int = attrs.field(default=1, validator=whole(1))
 
 
 def orders(

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import decoder_for, reader_for, wanted_by
 from chaosharness.calls import Endpoint, Switchboard
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.handlers.blame import refuse_hopeless
 from chaosharness.handlers.blocking import BlockingClient
 from chaosharness.handlers.blocking import blocking as block
@@ -23,9 +23,9 @@ from chaosharness.handlers.clocks import MILLISECONDS, clock_read
 from chaosharness.handlers.colours import check_handler, colour_for, is_async
 from chaosharness.handlers.fingerprint import of_function
 from chaosharness.handlers.places import at_line, told, words_of
-from chaosharness.handlers.port import current_scope, read_clock, refuse_stranger, sleep
+from chaosharness.handlers.port import call_off, current_scope, read_clock, refuse_stranger, sleep
 from chaosharness.handlers.recall import of_stack
-from chaosharness.kernel.allowed import spelled
+from chaosharness.kernel.allowed import is_time, spelled
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
@@ -409,8 +409,16 @@ class Env:
             TimeoutError: No answer: it may have happened, or be happening now.
             ConnectionError: Nobody picked up: it did not happen.
             RemoteError: The other service raised.
+            RefusedValue: `timeout_s` is no time.
         """
         self._mine("call")
+        if not is_time(timeout_s):
+            call_off(
+                RefusedValue(
+                    f"a call of {service}.{name} must have a timeout_s of seconds from 0, not "
+                    f"{spelled(timeout_s)}{asked_at()}"
+                )
+            )
         timeout_ms = round(timeout_s * 1000)
         call = self._stage.switchboard.call
         if blocking:

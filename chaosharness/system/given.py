@@ -11,6 +11,7 @@ from chaosharness.handlers.colours import is_async, made_at
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.kernel import allowed
 from chaosharness.kernel.world import Budget
+from chaosharness.schedule import Schedule
 from chaosharness.system.parts import name_of
 
 _PLACES_MAX: Final = 3
@@ -109,6 +110,11 @@ def checked_items(owner: str, given: Any) -> tuple[Any, ...]:
     Raises:
         InvalidDefinition: It is no list of items; or making them raised.
     """
+    if isinstance(given, Schedule):  # which is iterable: its faults would come in as items
+        raise InvalidDefinition(
+            f"{owner}: the workload comes first, and this is a Schedule{asked_at()}: write "
+            "schedule=..."
+        )
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         right = f"a list of workload items: [{allowed.spelled(given)}]"
         raise allowed.refused(owner, "items", right, given)

@@ -345,7 +345,10 @@ class System:
             )
         schedule = CALM if schedule is None else schedule
         if not isinstance(schedule, Schedule):
-            raise InvalidDefinition(f"{schedule!r} is not a Schedule{asked_at()}")
+            raise InvalidDefinition(
+                f"{allowed.spelled(schedule)} is not a Schedule{asked_at()}: write Schedule([...]) "
+                "around faults"
+            )
         workload = self.examples if items is None else checked_items("run", items)
         budget = self.budget if budget is None else check_budget("run", budget)
         run = self._made(self._entry, workload, schedule, budget)

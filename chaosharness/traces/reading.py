@@ -27,8 +27,10 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.counterexample import items_for
+from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Crash, ErrorReply, Fault, LostReply, LostRequest, Redeliver
 from chaosharness.handlers.port import Surface
+from chaosharness.kernel.allowed import listed, meant, spelled
 from chaosharness.kernel.site import Site
 from chaosharness.schedule import Schedule
 from chaosharness.system import System
@@ -69,7 +71,7 @@ def read_trace(
     >>> shop.run(reading.items, reading.schedule).check()
 
     Raises:
-        InvalidDefinition: It is no trace.
+        InvalidDefinition: It is no trace; or no root has the attribute, or one has no JSON in it.
     """
     spans = spans_in(text)
     roots = [span for span in spans if not span.parent]
@@ -98,7 +100,21 @@ def _items(roots: Iterable[Span], item: Callable[[dict[str, Any]], Any] | str | 
     if callable(item):
         return [item(dict(root.attributes)) for root in roots]
     name = PHASE if item is None else item
-    return [json.loads(root.attributes[name]) for root in roots if name in root.attributes]
+    there = [*roots]
+    held = [root.attributes[name] for root in there if name in root.attributes]
+    if item is not None and there and not held:
+        names = sorted({name for root in there for name in root.attributes})
+        raise InvalidDefinition(
+            f"no root span of this trace has the attribute {item!r}; they have: "
+            f"{listed(names) or 'none'}{meant(item, names)}"
+        )
+    try:
+        return [json.loads(words) for words in held]
+    except (TypeError, ValueError):
+        raise InvalidDefinition(
+            f"the attribute {name!r} of a root span is no JSON, {spelled(held[0])} say: give the "
+            "item as JSON there, or read it with a function: read_trace(..., item=...)"
+        ) from None
 
 
 class _Matcher:

@@ -210,3 +210,16 @@ def test_a_key_that_no_request_has_is_a_mistake():
         with pytest.raises(InvalidDefinition, match="has no argument 'who'; it has: "):
             run.check(claim)
     run.check(never_twice(mail, "send", key="to"), never_twice(mail, "other", key="who"))
+
+
+def test_a_business_key_that_no_charge_has_puts_nothing_to_the_test():
+    tale = Tale()
+    tale.charge("o1")
+    assert is_tested(never_charged_twice("bank"), tale)
+    assert not is_tested(never_charged_twice("bank", per="odrer"), tale)
+
+
+@pytest.mark.parametrize("per", [None, 5, "", ("order",)])
+def test_a_business_key_is_the_name_of_an_argument(per):
+    with pytest.raises(InvalidDefinition, match="per must be the name of an argument of charge"):
+        never_charged_twice("bank", per=per)

@@ -11,10 +11,15 @@ from chaosharness import (
     compensation_complete,
     compensation_in_reverse,
     eventually,
+    every_saga_settles,
     explore,
     joins_complete,
     never_stuck,
     never_twice,
+    no_event_cycle,
+    poison_blocks_nobody,
+    sometimes,
+    unhandled_exceptions_block_nobody,
 )
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import ErrorReply
@@ -220,4 +225,29 @@ def test_poison_that_was_put_aside_excuses_nothing():
 )
 def test_what_a_property_is_about_is_checked_when_it_is_made(make, words):
     with pytest.raises(InvalidDefinition, match=f"(?s){words}.*test_property.py:"):
+        make()
+
+
+def test_the_name_of_a_claim_in_words_is_told_once():
+    claim = eventually("each order ends", lambda history: ["order o1 waits for ever"])
+    tale = Tale()
+    tale.end("quiet")
+    found = judge(claim, tale)
+    told = str(claim.violation(found)).splitlines()[0]
+    assert told == "each order ends: order o1 waits for ever"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: no_event_cycle(turns_max=None), "turns_max must be a whole number from 0, not No"),
+        (lambda: no_event_cycle(turns_max="3"), "turns_max must be a whole number from 0, not '3'"),
+        (lambda: poison_blocks_nobody(tries_max=-1), "tries_max must be a whole number from 0"),
+        (lambda: unhandled_exceptions_block_nobody(tries_max="x"), "tries_max must be a whole"),
+        (lambda: every_saga_settles(by=5), "5 is neither a name nor several .*write 'order'"),
+        (lambda: sometimes("reached", None), "'reached' needs a function that says whether"),
+    ],
+)
+def test_what_a_claim_is_given_is_checked_where_it_is_given(make, words):
+    with pytest.raises(InvalidDefinition, match=words):
         make()

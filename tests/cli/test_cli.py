@@ -306,6 +306,7 @@ def test_sites_are_listed(shop):
         (["replay", "nothing.json"], "nothing.json cannot be read: No such file"),
         (["report", "nothing.json", "--format", "docx"], "'docx' is not one of"),
         (["frobnicate"], "No such command 'frobnicate'"),
+        (["sites", "SHOP:right", "--item", "7"], "there is no item 7: the workload has 1 item"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_exit_code_3(shop, arguments, words):
@@ -313,6 +314,27 @@ def test_a_mistake_is_one_clear_line_and_exit_code_3(shop, arguments, words):
     assert result.exit_code == 3, result.output
     assert words in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_target_is_typed_alike_at_each_command(shop):
+    chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out")
+    [file] = Path("out").glob("*charged-twice.json")
+    moved = Path("moved.json")
+    moved.write_text(file.read_text().replace(f"{shop}:broken", "moved:broken"))
+    Path("only.py").write_text(f"import {shop}\n\nbroken = {shop}.broken()\n")
+    for target in ("only", "only.py", "./only.py:broken", f"{shop}:broken"):
+        again = chaos("replay", moved, "--target", target)
+        assert "failing: never charged twice" in again.output, target
+        assert "BROKEN: never charged twice" in chaos("report", moved, "--target", target).output
+    wrong = chaos("run", file)
+    assert wrong.exit_code == 3
+    assert f"write chaosharness replay {file}" in wrong.output
+
+
+def test_without_a_command_the_help_is_shown_and_nothing_is_called_wrong():
+    result = chaos()
+    assert result.exit_code == 3
+    assert result.output.startswith("Usage: ")
 
 
 def test_an_unwritable_report_folder_is_said_and_nothing_is_left(shop):
@@ -327,7 +349,8 @@ def test_an_unwritable_report_folder_is_said_and_nothing_is_left(shop):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("not json", "not a chaosharness counterexample"),
+        ("not json", "not a chaosharness counterexample: it is no JSON (Expecting value"),
+        ('{"chaosharness": 2, "events": []}', "the one beside it without .history in its name"),
         ('{"chaosharness": 99}', "written by a newer version"),
         ('{"chaosharness": 1}', "incomplete"),
     ],

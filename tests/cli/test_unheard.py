@@ -84,3 +84,12 @@ def test_a_soak_keeps_what_it_found(tmp_path):
     assert code == 1, error
     assert "soak/findings has the reports" in error
     assert list((tmp_path / "soak" / "findings").glob("*.json"))
+
+
+@needs_full
+@pytest.mark.parametrize("words", ["--help", "--version", "run --help"])
+def test_help_that_nobody_can_read_is_no_bug_of_ours(tmp_path, words):
+    code, error = ran(tmp_path, *words.split(), to="full")
+    assert code == 3, error
+    assert error.startswith("chaosharness: what is to be read here cannot be printed: No space")
+    assert len(error.splitlines()) == 1

@@ -114,3 +114,12 @@ def test_where_the_events_of_some_kinds_are_is_known_in_their_order_while_a_hist
     history.raw.append(event("dead"))
     assert history.places_of("dead") == [5]
     assert history.places_of("reply", "dead", "ack") == [0, 2, 3, 5]
+
+
+def test_events_of_a_kind_are_false_where_there_are_none():
+    history = History([(0, "ack", "a", "", 0, 0, -1, None)])
+    assert not history.of("crash")
+    found = history.of("ack")
+    assert found
+    assert [event.kind for event in found] == ["ack"]
+    assert not found  # it has been handed out

@@ -74,7 +74,7 @@ def test_every_kind_has_words_of_its_own():
         ({"faults": [{"fault": "crash", "site": "here"}]}, r"fault 1 \(crash\): 'here' names no"),
         (
             {"faults": [{"fault": "crash", "site": "before a/b", "down": -1}]},
-            r"fault 1 \(crash\): 'down' must be one of next, timeout, long, or whole",
+            r"fault 1 \(crash\): Crash: down must be one of next, timeout, long, or whole",
         ),
         (
             {"faults": [{"fault": "crash", "site": "before a/b", "colour": "red"}]},
@@ -95,7 +95,7 @@ def test_what_is_no_schedule_is_refused(text):
 
 
 def test_what_is_no_fault_is_refused():
-    with pytest.raises(InvalidSchedule, match="'crash' is not a fault; faults are: Delay, "):
+    with pytest.raises(InvalidSchedule, match=r"'crash' is not a fault .*; faults are: Delay, "):
         Schedule(["crash"])
 
 
@@ -103,3 +103,10 @@ def test_faults_are_values():
     fault = LostReply(Site("a/b", "after"))
     assert attrs.evolve(fault) == fault
     assert {fault, LostReply(Site("a/b", "after"))} == {fault}
+
+
+@pytest.mark.parametrize("faults", [5, None, Crash(Site("a/b"))])
+def test_a_schedule_is_made_of_several_faults(faults):
+    words = r"is made of several faults, and not of .*test_schedule.py:.*write Schedule\(\[...\]\)"
+    with pytest.raises(InvalidSchedule, match=words):
+        Schedule(faults)

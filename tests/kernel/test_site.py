@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaosharness import Site
+from chaosharness import Crash, FailedCommit, GracefulStop, NetworkPartition, Poison, Site
+from chaosharness.errors import InvalidDefinition
 
 OPERATIONS = st.sampled_from(
     [
@@ -58,3 +59,28 @@ def test_what_names_no_site_is_refused(text):
 def test_a_site_is_checked_at_birth(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Site("a/b", **wrong)
+
+
+@pytest.mark.parametrize("operation", [None, "", 5, ["a/b"]])
+def test_an_operation_is_a_text_and_a_refusal_is_one_sentence_with_the_line(operation):
+    with pytest.raises(InvalidDefinition, match="Site: operation must be text, not") as refused:
+        Site(operation)
+    assert "test_site.py:" in str(refused.value)
+    assert len(refused.value.args) == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Site("a/b", "during"),
+        lambda: Crash(Site("a/b"), down="soon"),
+        lambda: FailedCommit(Site("a/b"), outcome="lost"),
+        lambda: GracefulStop(Site("a/b"), grace_ms="30 s"),
+        lambda: NetworkPartition(Site("a/b"), way="in"),
+        lambda: Poison(Site("a/b"), content="poison"),
+    ],
+)
+def test_a_fault_says_in_one_sentence_which_option_is_wrong_and_where(make):
+    with pytest.raises(InvalidDefinition, match=r"^[A-Z]\w+: \w+ must be .*test_site.py:") as it:
+        make()
+    assert len(it.value.args) == 1  # not the whole of what attrs knows of the field

@@ -184,10 +184,20 @@ def test_a_suite_without_chaos_sees_nothing_of_it(pytester):
     assert "= chaos =" not in result.stdout.str()
 
 
-@pytest.mark.parametrize("arguments", [["--chaos-faults", "0"], ["--chaos-verbosity", "loud"]])
-def test_wrong_options_are_refused(suite, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--chaos-faults", "0"], "--chaos-faults: must be a whole number from 1, not '0'"),
+        (["--chaos-runs", "many"], "--chaos-runs: must be a whole number from 1, not 'many'"),
+        (["--chaos-seed", "x"], "--chaos-seed: must be a whole number, not 'x'"),
+        (["--chaos-seconds", "-1"], "must be a number of seconds above 0, not '-1'"),
+        (["--chaos-verbosity", "loud"], "invalid choice: 'loud'"),
+    ],
+)
+def test_wrong_options_are_refused_in_words(suite, arguments, words):
     result = run(suite, *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert words in result.stderr.str()
 
 
 def test_the_budget_of_faults_is_an_option(suite):

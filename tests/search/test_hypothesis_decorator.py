@@ -373,6 +373,18 @@ def test_a_bare_decorator_is_refused():
             """Never called."""
 
 
+@pytest.mark.parametrize("body", [type("TestShop", (), {}), staticmethod(len), object()])
+def test_what_is_no_function_is_refused_where_it_stands(body):
+    where = r"stands above a function, and not above .*test_hypothesis_decorator.py:"
+    with pytest.raises(InvalidDefinition, match=where):
+        chaos_test(planted.right())(body)
+
+
+def test_settings_start_from_settings():
+    with pytest.raises(InvalidDefinition, match="parent must be settings of Hypothesis, not 'ci'"):
+        chaos_settings("ci")
+
+
 def test_an_async_body_is_refused():
     with pytest.raises(InvalidDefinition, match="must be written with plain def"):
 

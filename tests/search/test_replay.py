@@ -232,3 +232,10 @@ def test_a_failure_while_writing_leaves_what_was_there(tmp_path, monkeypatch):
         write(path, "after")
     assert path.read_text() == "before"
     assert [one_.name for one_ in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize("given", [None, 5, [], Schedule()])
+def test_what_is_neither_a_counterexample_nor_its_file_is_refused(given):
+    words = r"replay: counterexample must be a Counterexample, or its file, not .*test_replay.py:"
+    with pytest.raises(InvalidDefinition, match=words):
+        replay(given)

@@ -112,7 +112,7 @@ def test_sizes_that_contradict_each_other_are_refused(sizes):
 
 
 def test_a_negative_price_is_refused():
-    with pytest.raises(ValueError, match="'cents' must be >= 1"):
+    with pytest.raises(ValueError, match="cents must be a whole number from 1, not 0"):
         attrs.evolve(Order("order-1", "Ada", "book", 1), cents=0)
 
 

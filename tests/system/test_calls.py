@@ -14,6 +14,7 @@ from chaosharness import (
     Site,
     System,
 )
+from chaosharness.errors import InvalidDefinition
 
 ASK = "orders.create/pricing.quote"
 
@@ -111,3 +112,23 @@ def test_nobody_there_is_a_refused_connection():
     assert answers(run) == [0]
     refused = [event for event in run.history.of("reply") if "Connection" in str(event.data)]
     assert refused
+
+
+@pytest.mark.parametrize("seconds", [-2, "2", None, float("nan"), float("inf"), True])
+def test_a_timeout_that_is_no_time_is_a_mistake_and_the_next_run_is_well(seconds):
+    def asking(timeout_s):
+        shop = System("shop")
+
+        @shop.service("prices")
+        def prices(env):
+            env.serve("price", lambda item: 5)
+
+        @shop.entry(examples=["book"])
+        def ask(env, item):
+            env.note("told", cents=env.call("prices", "price", item, timeout_s=timeout_s))
+
+        return shop
+
+    with pytest.raises(InvalidDefinition, match=r"timeout_s of seconds from 0, not .*test_calls"):
+        asking(seconds).run()
+    assert [event.data["cents"] for event in asking(2.5).run().history.of("note")] == [5]

@@ -195,3 +195,17 @@ def test_there_is_no_such_format():
 
 def test_the_same_history_is_the_same_trace():
     assert traced()[1] == traced()[1]
+
+
+def test_an_attribute_that_no_root_has_is_refused():
+    """The examples of the entry would be run in its place, and each promise kept."""
+    text = json.dumps(FOREIGN)
+    with pytest.raises(InvalidDefinition, match=r"has the attribute 'ordre'; they have: .*order"):
+        read_trace(text, refund.right(), item="ordre")
+
+
+def test_an_attribute_that_is_no_json_is_refused():
+    held = json.loads(json.dumps(FOREIGN))
+    held["data"][0]["spans"][0]["tags"][1]["value"] = "o7"
+    with pytest.raises(InvalidDefinition, match="'order' of a root span is no JSON, 'o7' say"):
+        read_trace(json.dumps(held), refund.right(), item="order")

@@ -19,6 +19,7 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Lasting, World
 from chaosharness.machines.machine import Refusal
@@ -82,13 +83,13 @@ class Airflow:
         InvalidDefinition: A DAG is wrong, or has what is not modelled; says which task.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     dags: Any = attrs.field(kw_only=True)
     previous: Any = attrs.field(default=(), kw_only=True)
     pools: Any = attrs.field(factory=dict, kw_only=True)
-    max_map_length: int = attrs.field(default=1024, validator=attrs.validators.ge(1), kw_only=True)
-    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
-    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
+    max_map_length: int = attrs.field(default=1024, validator=allowed.whole(1), kw_only=True)
+    latency_ms: int = attrs.field(default=20, validator=allowed.whole(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=allowed.whole(1), kw_only=True)
     by_id: Mapping[str, AirflowDAG] = attrs.field(init=False, repr=False)
     before: Mapping[str, AirflowDAG] = attrs.field(init=False, repr=False)
 

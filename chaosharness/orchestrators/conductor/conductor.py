@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel import allowed
 from chaosharness.kernel.allowed import listed, spelled
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
@@ -44,16 +45,14 @@ class Conductor:
         InvalidDefinition: A definition is wrong: every mistake with its place.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     workflows: Sequence[Any] = attrs.field(kw_only=True)
     tasks: Sequence[Any] = attrs.field(default=(), kw_only=True)
     previous: Sequence[Any] = attrs.field(default=(), kw_only=True)
     scripts: Mapping[str, Callable[[Any], Any]] = attrs.field(factory=dict, kw_only=True)
-    store_may_fail: bool = attrs.field(
-        default=False, validator=attrs.validators.instance_of(bool), kw_only=True
-    )
-    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
-    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
+    store_may_fail: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
+    latency_ms: int = attrs.field(default=20, validator=allowed.whole(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=allowed.whole(1), kw_only=True)
     blueprints: Mapping[str, Blueprint] = attrs.field(init=False)
     versions: Mapping[tuple[str, int], Blueprint] = attrs.field(init=False)
     before: Mapping[str, Blueprint] = attrs.field(init=False)

@@ -23,6 +23,7 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach
 from chaosharness.handlers.port import strikes, surface
 from chaosharness.handlers.stopping import LAMBDA, Unknown
+from chaosharness.kernel import allowed
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -76,12 +77,12 @@ class StepFunctions:
         InvalidDefinition: A definition is wrong: every mistake with its place.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     machines: Mapping[str, Any] = attrs.field(kw_only=True)
     express: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
     previous: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
-    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
-    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
+    latency_ms: int = attrs.field(default=20, validator=allowed.whole(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=allowed.whole(1), kw_only=True)
     graphs: Mapping[str, Graph] = attrs.field(init=False)
     before: Mapping[str, Graph] = attrs.field(init=False)
 

@@ -62,9 +62,9 @@ class Temporal:
         InvalidDefinition: temporalio is not installed, or one of these is something else.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
-    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
-    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
+    name: str = attrs.field(validator=allowed.text())
+    latency_ms: int = attrs.field(default=20, validator=allowed.whole(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=allowed.whole(1), kw_only=True)
     search_attributes: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     data_converter: Any = attrs.field(default=None, kw_only=True)
     interceptors: Sequence[Any] = attrs.field(default=(), kw_only=True)

@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from chaosharness.campaign import Campaign, Cell, Coverage, Standing
+from chaosharness.checkers.property import in_words
 from chaosharness.reporting.formats.markdown import escape, table
 from chaosharness.reporting.formats.snippets import schedule_code
 from chaosharness.reporting.story.legible import clip, columns, count, pad, visible, wrap
@@ -168,8 +169,8 @@ def _broken(campaign: Campaign, width: int) -> list[str]:
     lines: list[str] = []
     groups = campaign.groups or (None,) * len(campaign.counterexamples)
     for found, group in zip(campaign.counterexamples, groups, strict=True):
-        what = clip(found.findings[0].summary, 300) if found.findings else ""
-        lines += _item(f"{clip(found.property, 80)}: {what}", width)
+        what = found.findings[0].summary if found.findings else ""
+        lines += _item(clip(in_words(found.property, what), 380), width)
         for row in schedule_code(found.schedule, width - 4).split("\n"):
             lines.append(f"    {row}")
         for sentence in () if group is None else group.sentences():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from chaosharness.checkers.property import in_words
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import InvalidDefinition
 from chaosharness.reporting.formats.literals import literal, text
@@ -65,7 +66,7 @@ def to_pytest(found: Counterexample, *, redact: Redact = ()) -> str:
         )
     faults = {type(fault).__name__ for fault in found.schedule}
     return _TEMPLATE.format(
-        title=_documented(f"{found.property}: {finding_of(found.findings).summary}"),
+        title=_documented(in_words(found.property, finding_of(found.findings).summary)),
         story="\n".join(_story(found)),
         names=", ".join(sorted(faults | {"Schedule"} | ({"Site"} if faults else set()))),
         target=text(found.target),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from chaosharness.reporting.story.causes.case import Case, Cause
+from chaosharness.reporting.story.causes.commits import minded_no_failed_commit
 from chaosharness.reporting.story.causes.confirmations import took_no_confirmation_for_a_no
 from chaosharness.reporting.story.causes.connection import one_connection
 from chaosharness.reporting.story.causes.cures import CURES, Cure
@@ -125,6 +126,7 @@ PATTERNS: Final = (
     took_silence_for_an_answer,
     took_no_confirmation_for_a_no,
     minded_no_refusal,
+    minded_no_failed_commit,
     entry_unread,
     lease_over,
     went_on_under_an_old_lease,

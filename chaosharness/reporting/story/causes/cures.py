@@ -168,6 +168,11 @@ CURES: Final = {
         "what is still to be done.",
         "a-refusal-is-not-the-end",
     ),
+    "swallowed": Cure(
+        "let the error of a commit out of the handler, so that the message comes again; what it "
+        "writes then must bear a repeat.",
+        "a-refusal-is-not-the-end",
+    ),
     "unknown": Cure(
         "treat no answer as neither yes nor no: ask again under the same key, or ask what became "
         "of it, before anything is built on it.",
