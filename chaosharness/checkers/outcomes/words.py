@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from chaosharness.checkers.harm import rank
-from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING
+from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING, IGNORED
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.clients import ORDER
 from chaosharness.checkers.outcomes.differences import Difference
@@ -14,11 +14,12 @@ from chaosharness.checkers.outcomes.notes import LOGGED, MARK
 from chaosharness.checkers.outcomes.outcome import REMEMBERED
 from chaosharness.checkers.outcomes.sanity import STANDS
 from chaosharness.checkers.outcomes.timers import TIMER
-from chaosharness.checkers.outcomes.verdict import QUESTIONS
+from chaosharness.checkers.outcomes.verdict import QUESTIONS as OF_A_RUN
 from chaosharness.checkers.payload import ids_in
 from chaosharness.checkers.property import Finding
 from chaosharness.kernel.history import History
 
+QUESTIONS: Final = OF_A_RUN | {IGNORED}
 CALM_WORDS: Final = "already without faults"
 TOPIC_KINDS: Final = frozenset({"message lost", "message new", "put aside", "swallowed"})
 
@@ -216,9 +217,15 @@ def _question(one: Difference, whose: str) -> str:
         where = ".".join(one.place.split(".")[:2])
         what = f"{where} has {one.what}" if one.what else f"{where} differs"
         return (
-            f"{whose} came before another of its subject, whose request was late, and {what}: may "
-            "the order in which requests come decide? If so, each is a subject of its own: "
+            f"{whose} came before another of its subject, and {what}: may the order in which they "
+            "come decide? If so, each is a subject of its own: "
             "idempotent(subject=lambda item: ...)"
+        )
+    if one.kind == IGNORED:
+        return (
+            f"nothing comes of {whose}, and nobody is told; by itself it leads to {one.place}"
+            f"{one.what}: is it a repeat of another item, or out of date? If so, they go by one "
+            "name: idempotent(item_id=lambda item: ...)"
         )
     if one.kind == LOGGED:
         return (
