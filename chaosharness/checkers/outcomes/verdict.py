@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.clients import (
     ORDER,
     arrived,
@@ -62,6 +62,7 @@ from chaosharness.checkers.outcomes.told import (
     told,
 )
 from chaosharness.checkers.outcomes.torn import torn_apart
+from chaosharness.checkers.outcomes.values import spelled
 from chaosharness.checkers.replays import stale
 from chaosharness.faults import ErrorReply, Fault
 from chaosharness.kernel.history import History
@@ -389,8 +390,28 @@ class Verdict:
             if self._fits(self.clean.without(gone), gone, _in_words(gone, ())):
                 found = [*self._of_the_absent(gone), *self._swallowed(gone)]
                 self.asked = [] if found else self._hangs_on_time(gone)
-                return None if self.asked else found
+                return None if self.asked else found or [*self._told_behind(gone)]
         return None
+
+    def _told_behind(self, items: Iterable[int]) -> Iterator[Difference]:
+        """Yield the last thing that is usually said of an item, if it was said once a timer had
+        decided otherwise, and had said so: a question."""
+        for item in sorted(items):
+            calm, seen = self.clean.calm.said.get(item, {}), self.seen.said.get(item, {})
+            usual = {one: at for one, at in calm.items() if not self._is_of_a_client(at)}
+            decided = [at for one, at in seen.items() if one not in calm]
+            words = self.seen.words(item) - self.clean.calm.words(item)
+            if not (usual and decided and words) or not usual.keys() <= seen.keys():
+                continue
+            last = max(usual, key=lambda one: seen[one])
+            place, word = spelled_place(last[0]), min(text for _, text in words)
+            if seen[last] > min(decided) and (place, word) not in self.clean.options.may_end:
+                what = f"{place}{spelled(last[1])}"
+                self.by_history = True
+                yield Difference(STANDS, item, place, word, what, source=last[0][1])
+
+    def _is_of_a_client(self, at: int) -> bool:
+        return self.clean.history.raw[at][3].startswith(CLIENT)
 
     def _is_overwritten(self, item: int) -> bool:
         """Say whether what is otherwise with an item was written over by what came before."""
