@@ -21,6 +21,9 @@ from chaosharness.kernel.history import History
 
 QUESTIONS: Final = OF_A_RUN | {IGNORED}
 CALM_WORDS: Final = "already without faults"
+BARE: Final = "()"
+"""A row of which nothing is compared but that it is there: all that it holds is drawn."""
+
 TOPIC_KINDS: Final = frozenset({"message lost", "message new", "put aside", "swallowed"})
 
 
@@ -152,6 +155,9 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
         case "same number":
             yield f"{one.place} is {one.what}{owner}, and for {one.instead} as well: when they "
             yield "come one after another, no two have the same"
+        case "row missing" | "row too many" if one.what == BARE and one.instead != AT_ONCE:
+            more = "less" if one.kind == "row missing" else "more"
+            yield f"{one.place} has a row {more}{owner} than {nearest}"
         case "row missing":
             yield f"{one.place} lacks the row {one.what}{owner}, which is there {nearest}"
         case "row too many" if one.instead == AT_ONCE:
@@ -161,7 +167,9 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
             yield f"{one.place} has the row {one.what}{owner}, which is not there {nearest}"
         case _:
             where = one.place.rpartition(".")[0]
-            yield f"{where} has {one.what}; {_in(nearest)} {one.instead}"
+            timing = one.instead == BY_TIMING
+            instead = ", or something else" if timing else f"; {_in(nearest)} {one.instead}"
+            yield f"{where} has {one.what}{instead}"
     if one.instead == BY_TIMING:
         yield ": it depends on how long calls take"
 
