@@ -185,15 +185,25 @@ def _values(sides: Mapping[str, Side], evidence: Evidence) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, side in sides.items():
         if isinstance(side, tuple):
-            parts = {f"{name}: {_name(part)}": part(books) for part in side}
+            names = _names(name, side)
+            parts = {one: part(books) for one, part in zip(names, side, strict=True)}
             found |= {name: _sum([*parts.values()]), **parts}
         else:
             found[name] = side(books) if callable(side) else side
     return found
 
 
-def _name(part: Callable[[Books], Any]) -> str:
-    return str(getattr(part, "__name__", "part")).replace("_", " ")
+def _names(side: str, parts: tuple[Callable[[Books], Any], ...]) -> list[str]:
+    """Return a name for each part of a side: its own, and a number where several have it.
+
+    Functions without one (`lambda`, `partial`) are parts of that side.
+    """
+    named = [str(getattr(part, "__name__", "")).replace("_", " ") for part in parts]
+    names = [side if one in ("", "<lambda>") else one for one in named]
+    return [
+        f"{side}: {one}{f' ({names[:at].count(one) + 1})' if names.count(one) > 1 else ''}"
+        for at, one in enumerate(names)
+    ]
 
 
 def _sum(values: list[Any]) -> Any:

@@ -399,6 +399,7 @@ class Rest:
         ran_on: The loops that were not at rest at the end.
         row: Which row of commits it is that follow each other with nothing else in between.
         alike_at: The effects at which that row goes on.
+        ahead_ms: How far ahead of the clock times were that were stored or sent.
     """
 
     __slots__ = (
@@ -409,6 +410,7 @@ class Rest:
         "_mark",
         "_real",
         "_scanned",
+        "ahead_ms",
         "alike_at",
         "asked_ms",
         "behind_ms",
@@ -435,6 +437,7 @@ class Rest:
         self.by_background = 0
         self.leaps = False
         self.due_at: dict[int, None] = {}
+        self.ahead_ms: set[int] = set()
         self.since_ms = 0
         self.shown_ms = self.behind_ms = 0
         self.asked_ms = False
@@ -572,8 +575,14 @@ class Rest:
         due_ms = max(due_at)
         if now_ms in self.read_at:
             self._due_ms = max(self._due_ms, due_ms)
+            self.ahead_ms.update(one - now_ms for one in due_at)
         else:
             self._guessed_due_ms = max(self._guessed_due_ms, due_ms)
+
+    def scan_all(self, world: Clockwork) -> None:
+        """Look at all that was stored and sent: a run without loops never asks what is due."""
+        self._mark = len(world.raw)
+        self._scan(world)
 
     def _scan(self, world: Clockwork) -> None:
         """Look for due times in what was stored and sent up to the last effect."""

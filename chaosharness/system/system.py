@@ -466,6 +466,9 @@ class System:
             modules.leave(undo=again)
             take_away(sandbox)
         after_answers(world)
+        if not schedule:  # what trouble is sized by is asked of runs without any
+            world.rest.scan_all(world)
+            world.durations |= world.rest.ahead_ms
         history = History(world.raw)
         world.raw = []  # circles that crashed code leaves behind shall not hold the history
         run = Run(

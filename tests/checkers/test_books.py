@@ -103,6 +103,19 @@ def test_a_finding_counts_in_units_and_shows_the_parts_of_a_side():
     assert judge(conserved("stock", at_first=9, there=(left, with_the_courier)), tale) == []
 
 
+def test_parts_without_a_name_are_all_counted_and_shown():
+    def holds(left):
+        return conserved("pens", at_first=5, left_and_sold=(lambda _: left, lambda _: 3))
+
+    ended = shop()
+    ended.end()
+    assert judge(holds(2), ended) == []
+    [found] = judge(holds(1), ended)
+    assert found.summary == (
+        "pens do not add up, 1 missing: 5 at first, 1 left and sold (1), 3 left and sold (2)"
+    )
+
+
 def test_parts_of_a_side_are_summed_for_each_key():
     tale = shop()
     tale.charge("o1", 500)

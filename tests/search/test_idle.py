@@ -1,6 +1,7 @@
 """Replicas that had nothing to do without faults are told of: nothing they did met."""
 
-from chaosharness import Kafka, KeyValue, RabbitMQ, System, explore
+from chaosharness import Crash, Kafka, KeyValue, RabbitMQ, System, explore
+from chaosharness.reporting.formats.coverage import summary
 
 
 def counting(keys, *, replicas=2):
@@ -33,6 +34,16 @@ def test_of_keys_that_lie_in_one_log_partition_one_replica_gets_all():
     assert "the other replica nothing" in sentence
     [sentence] = told(counting(["a", "a"], replicas=3))
     assert "the other 2 replicas nothing" in sentence
+
+
+def test_it_is_told_beside_the_verdict_that_it_weakens_and_once():
+    campaign = explore(counting(["a", "a"]), faults_max=1, kinds=[Crash])
+    text = " ".join(summary(campaign).split())
+    assert campaign.result == "holds"
+    assert text.count("was handed all that came") == 1
+    assert text.index("but: counter#") < text.index("Claims")
+    alone = explore(counting(["a", "a"], replicas=1), faults_max=1, kinds=[Crash])
+    assert "but:" not in summary(alone)
 
 
 def test_nothing_is_told_where_both_work_or_where_there_is_one():

@@ -16,9 +16,10 @@ from chaosharness.checkers.outcomes.composition import Composition
 from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
-from chaosharness.checkers.outcomes.overwritten import lost_values
+from chaosharness.checkers.outcomes.overwritten import lost_rows, lost_values
 from chaosharness.checkers.outcomes.sanity import STANDS
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
+from chaosharness.checkers.outcomes.told import clients_told_no, ignored
 from chaosharness.checkers.outcomes.values import is_number, spelled
 from chaosharness.checkers.reading import read
 
@@ -29,6 +30,9 @@ ENDED_SO: Final = re.compile(
 
 AT_ONCE = "more at once"
 """What a difference that only shows when items come at once has for its `instead`."""
+
+IGNORED: Final = "ignored"
+"""The kind of a question: nothing comes of an item, which would lead to something by itself."""
 
 HOLDING: Final = frozenset(
     (
@@ -77,9 +81,11 @@ def wrong(clean: Clean, composition: Composition) -> list[Difference]:
         *lost_values(clean),
     ]
     told = {one.place for one in found if one.kind == "lost update"}
+    found += [one for one in lost_rows(clean) if one.place not in told]
+    told |= {one.place for one in found if one.kind == "lost update"}
     found += [one for one in _more_at_once(composition) if one.place not in told]
     found += clean.dealt.shared(clean.history)
-    return found or _by_timing(clean, composition) or [*_held(clean)]
+    return found or _by_timing(clean, composition) or [*_held(clean), *_ignored(clean)]
 
 
 def _twice(clean: Clean) -> Iterator[Difference]:
@@ -138,6 +144,28 @@ def _held(clean: Clean) -> Iterator[Difference]:
                 yield Difference(
                     STANDS, item, place, word, f"{place}{spelled(entry[1])}", source=entry[0][1]
                 )
+
+
+def _ignored(clean: Clean) -> Iterator[Difference]:
+    """Yield items of which nothing comes, as others came before them.
+
+    A question: it may be a repeat, or out of date; or two customers are taken for one.
+    """
+    told, home = clients_told_no(clean.history), clean.reader.owners.home
+    for item in clean.everyone:
+        if item in told or home(item) != item or not ignored(clean.history, item):
+            continue
+        if clean.calm.own.get(item) or clean.calm.ledger.get(item) or clean.calm.dead.get(item):
+            continue
+        alone = clean.without(other for other in clean.everyone if other != item)
+        rows = [] if alone is None else [*alone.own.get(item, ()), *_entries(alone, item)]
+        if rows:
+            place, what = rows[0]
+            yield Difference(IGNORED, item, spelled_place(place), spelled(what))
+
+
+def _entries(out: Outcome, item: int) -> Iterator[Entry]:
+    return ((place, what) for place, what, _ in out.ledger.get(item, ()))
 
 
 def _given_up(clean: Clean, item: int) -> str:

@@ -35,6 +35,9 @@ ALL_ORDERS_UP_TO: Final = 3
 """Items of which every order is tried; of more, the reverse and each item moved."""
 
 CLIENT: Final = "client."
+TEXT: Final = "text"
+"""How a subject is known that was guessed from a text in rows."""
+
 DELIVER: Final = "/deliver to "
 NONE: Final[Counter[Entry]] = Counter()
 LATENCIES: Final = (0, 3)
@@ -140,9 +143,14 @@ class Clean:
 
     # ---- orders of arrival
 
-    @cached_property
+    @property
     def subjects(self) -> list[list[int]]:
         """Items that are about one subject: they keep their order."""
+        return [group for _, group in self._subjects]
+
+    @cached_property
+    def _subjects(self) -> list[tuple[str, list[int]]]:
+        """The same, each with how it is known: said by the user, by a key, or by a text."""
         groups: dict[tuple[str, str], list[int]] = {}
         function = self.options.subject
         if function is not None and len(self.family.items) == self.count:
@@ -157,8 +165,8 @@ class Clean:
                 else:
                     for text in self.reader.owners.texts[number - 1]:
                         if text in shared:
-                            groups.setdefault(("text", text), []).append(number)
-        return [group for group in groups.values() if len(group) > 1]
+                            groups.setdefault((TEXT, text), []).append(number)
+        return [(how, group) for (how, _), group in groups.items() if len(group) > 1]
 
     def _keys(self) -> dict[int, str]:
         """Return the keys under which clients published their items."""
@@ -204,12 +212,22 @@ class Clean:
                 moved.insert(to, usual[at])
                 yield tuple(moved)
 
+    @cached_property
+    def orders_of_a_guess(self) -> list[tuple[int, ...]]:
+        """The orders in which items change places that have a text in common, and no key.
+
+        No broker promises an order without a key, and a text that both have need not be what
+        they are about: two customers with one coupon.
+        """
+        known = [group for how, group in self._subjects if how != TEXT]
+        return [
+            order
+            for order in self._permuted()
+            if _keeps(order, known) and not _keeps(order, self.subjects)
+        ]
+
     def _keeps_subjects(self, order: tuple[int, ...]) -> bool:
-        return all(
-            order.index(one) < order.index(next_)
-            for group in self.subjects
-            for one, next_ in pairwise(group)
-        )
+        return _keeps(order, self.subjects)
 
     def _ends_the_same(self, order: tuple[int, ...]) -> bool:
         other = self.outcome(Plan(order=order))
@@ -290,9 +308,18 @@ class Clean:
         return out.shared == calm.shared and all(
             self.ledgers.net(out, item) == self.ledgers.net(calm, item)
             and _unworded(out.own.get(item, NONE)) == _unworded(calm.own.get(item, NONE))
-            and _many(out.said.get(item, {})) == _many(calm.said.get(item, {}))
+            and self._says_as_much(out, item)
             for item in range(self.count + 1)
         )
+
+    def _says_as_much(self, out: Outcome, item: int) -> bool:
+        """Say whether there are as many messages as usual; fewer, if less is done and taken back.
+
+        Who hears of a cancellation first neither charges nor refunds, and tells nobody of either.
+        """
+        told, usual = _many(out.said.get(item, {})), _many(self.calm.said.get(item, {}))
+        done, before = (_entries(one.ledger.get(item, ())) for one in (out, self.calm))
+        return told == usual or (told < usual and done < before)
 
     def serial(self) -> list[Outcome]:
         """Return what comes out where each item is done with before the next one comes."""
@@ -324,6 +351,13 @@ class Clean:
         )
 
 
+def _keeps(order: tuple[int, ...], groups: Iterable[Sequence[int]]) -> bool:
+    """Say whether items of one group keep their order."""
+    return all(
+        order.index(one) < order.index(next_) for group in groups for one, next_ in pairwise(group)
+    )
+
+
 def _as_they_are(
     more: Counter[Entry], less: Counter[Entry]
 ) -> tuple[Counter[Entry], Counter[Entry]]:
@@ -344,6 +378,11 @@ def _without_words(value: Any) -> Any:
             return tuple([(name, _without_words(one)) for name, one in value])
         return tuple([_without_words(one) for one in value])
     return STAR if isinstance(value, str) else value
+
+
+def _entries(ledger: Iterable[tuple[Place, Any, int]]) -> Counter[Entry]:
+    """Count what was done, whether or not it was taken back."""
+    return Counter((place, what) for place, what, _ in ledger)
 
 
 def _many(entries: Iterable[Entry]) -> Counter[Place]:

@@ -468,15 +468,19 @@ def _came_again(history: History, index: int, message: int) -> bool:
     """Say whether a message that was dead-lettered was handed out once more where it had died.
 
     By then it may be another message: a dead letter of it that a retry queue sent round, or what
-    somebody published again in its place, word for word.
+    somebody published again in its place: word for word, or by whoever had it in hand, with a new
+    id.
     """
-    raw = history.raw
+    raw, roots = history.raw, read(history).roots
     queue, value = raw[index][7].get("queue"), raw[message][7].get("value")
     same = {message}
     for at in range(index + 1, len(raw)):
         _, kind, _, _, _, _, _, data = raw[at]
         if kind == "publish":
-            again = data.get("value") == value and queue in (data.get("queues") or ())
+            root = roots[at]
+            by_hand = root >= 0 and (raw[root][7] or {}).get("message") in same
+            alike = by_hand or data.get("value") == value
+            again = alike and queue in (data.get("queues") or ())
             if again or data.get("instead_of") in same:
                 same.add(at)
         elif kind == "deliver" and data.get("message") in same:

@@ -22,15 +22,18 @@ def is_overwritten(
     A timer that decides is code that does nothing there; whoever only writes where nobody has
     decided yet does nothing if somebody has. Here all did as usual, in another order. Who came
     early may have found nothing there, and made what it changes usually; what comes last is as
-    usual.
+    usual. Not where a loop has written to the table by itself, which never does in the calm run: a
+    timer has decided in between.
 
     Args:
         places: Stores and tables in which something is otherwise; no table for keys.
     """
     usual, mine = _writers(calm), _writers(history)
+    decided = {where[1:] for where in mine if not where[0] and where not in usual}
     return any(
         where[0] == item
         and where in usual
+        and where[1:] not in decided
         and not places.isdisjoint((where[1:], (where[1], "")))
         and _in_another_order(usual[where], writers)
         for where, writers in mine.items()

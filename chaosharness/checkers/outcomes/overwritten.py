@@ -1,7 +1,8 @@
-"""Values of a key-value store that two read, and then both set from their own reading."""
+"""Values and rows that two read, and then both wrote from their own reading."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -32,6 +33,34 @@ def lost_values(clean: Clean) -> Iterator[Difference]:
             yield Difference("lost update", item, store, key, "", pair, 2, 1, store)
 
 
+def lost_rows(clean: Clean) -> Iterator[Difference]:
+    """Yield rows whose end in the calm run lacks what one of two wrote.
+
+    Both read the table, and both updated one row of it, the second without a look at what the
+    first had written; and the table ends as in no run in which they come one after another.
+    """
+    touched: dict[tuple[str, str], list[Step]] = {}
+    for index, (_, kind, _, _, _, _, _, data) in enumerate(clean.history.raw):
+        if kind in ("read", "write") and data.get("table") and "error" not in data:
+            params = data.get("params")
+            told = isinstance(params, tuple | list) and len(params) > 1
+            updates = data.get("verb") == "update" and data.get("rows", 0) == 1 and told
+            if kind == "read" or updates:
+                where = (str(data.get("store")), str(data["table"]))
+                touched.setdefault(where, []).append((kind == "write", params, index))
+    for (store, table), steps in touched.items():
+        for pair in _overwritten(clean, steps):
+            first, second = (clean.history.raw[at][7]["params"] for at in pair)
+            if first[-1] != second[-1]:
+                continue
+            if not _table_ends_as_one_by_one(clean, ("row", store, table)):
+                item, row = clean.history.raw[pair[1]][4], repr(second[-1])
+                yield Difference(
+                    "lost update", item, f"{store}.{table}", row, "", pair, 2, 1, store
+                )
+            break
+
+
 def _overwritten(clean: Clean, steps: list[Step]) -> Iterator[tuple[int, int]]:
     roots = read(clean.history).roots
     sets = [at for at, (is_set, _, _) in enumerate(steps) if is_set]
@@ -51,6 +80,17 @@ def _ends_as_one_by_one(clean: Clean, store: str, key: str) -> bool:
     place: Place = ("row", store, "")
     mine = _of_key(clean.calm, place, key)
     return any(_of_key(out, place, key) == mine for out in clean.serial())
+
+
+def _table_ends_as_one_by_one(clean: Clean, place: Place) -> bool:
+    """Say whether a table has the rows that it has when items come one after another."""
+    mine = _of_table(clean.calm, place)
+    return any(_of_table(out, place) == mine for out in clean.serial())
+
+
+def _of_table(out: Outcome, place: Place) -> Counter[Entry]:
+    entries = [*out.shared.elements(), *(one for own in out.own.values() for one in own)]
+    return Counter(one for one in entries if one[0] == place)
 
 
 def _of_key(out: Outcome, place: Place, key: str) -> list[Entry]:

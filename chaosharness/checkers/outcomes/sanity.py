@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -29,6 +29,14 @@ STANDS = "stands"
 
 UNDOES = UNDOING | {"recall", "refund", "reverse"}
 """How methods begin by which a third party takes back what it did."""
+
+UNDER_WAY: Final = frozenset(
+    (
+        *("begun", "created", "in_flight", "in_progress", "locked", "new", "open", "placed"),
+        *("queued", "received", "requested", "retry", "scheduled", "started", "submitted", "todo"),
+    )
+)
+"""Words in which rows say that somebody is at it; beside those that end with -ing."""
 
 ENDS_BADLY = re.compile(r"(workflow|execution|dag run) (failed|timed[ _]out|aborted)\b", re.I)
 """What engines note of a workflow that ended as failed: whoever looks at their screens sees it."""
@@ -204,7 +212,27 @@ class _Refused:
         if self._goes_on_as_usual() and (found := self._swallowed(self._wanted_money())):
             return found
         found = self._given_up() if self.nothing else self._taken_back() or self._given_up()
-        return found or [*self._unsaid()]
+        return found or [*self._under_way()] or [*self._unsaid()]
+
+    def _under_way(self) -> Iterator[Difference]:
+        """Yield that an item ends in a word which says that somebody is at it, and nobody is.
+
+        What it was for was refused often enough, and then it was left as it was: no other word,
+        no message, no dead letter, and nobody was told.
+        """
+        item, calm = self.item, self.clean.calm
+        lacking = any(not self.clean.options.is_optional(place) for place, _ in self.less)
+        told = item in self.client or self.out.tells(item, calm)
+        new, gone = self.out.words(item) - calm.words(item), calm.words(item) - self.out.words(item)
+        if not lacking or told or self.more or self.undone:
+            return
+        for place, word in sorted(new, key=repr):
+            may = (spelled_place(place), word) in self.clean.options.may_end
+            instead = sorted(other for there, other in gone if there == place)
+            if _is_under_way(word) and instead and not may:
+                where = spelled_place(place)
+                words = f"ends as {word!r} in {where}, where nobody is at it any more"
+                yield Difference("half done", item, where, words, source=place[1])
 
     def _stands_in_failed_workflow(self) -> Iterator[Difference]:
         """Yield money or goods that stand where the workflow has failed, and said so: a question.
@@ -476,6 +504,11 @@ class _Refused:
         places = sorted({spelled_place(place) for place, _ in entries})
         source = next(iter(entries))[0][1]
         return Difference("half done", self.item, ",".join(places), what, source=source)
+
+
+def _is_under_way(word: str) -> bool:
+    one = word.strip().lower().replace("-", "_").replace(" ", "_")
+    return one in UNDER_WAY or (one.endswith("ing") and one.isidentifier())
 
 
 def _said_newly(out: Outcome, calm: Outcome, item: int) -> frozenset[Entry]:

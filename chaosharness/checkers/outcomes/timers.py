@@ -55,10 +55,10 @@ def done_besides(
 ) -> list[Difference] | None:
     """Return what is to be asked where all that differs is what a timer did besides.
 
-    A reminder, and a flag that it was sent: done by code that does nothing in the calm run, and
-    without an amount. None where more than that differs.
+    A reminder, and a flag that it was sent: done by code that does nothing for this item in the
+    calm run, and without an amount. None where more than that differs.
     """
-    usual = {operation for operation, _ in effective(clean.history)}
+    usual = effective(clean.history)
     asked: list[Difference] = []
     for one in differences:
         if one.kind == "row differs":
@@ -67,7 +67,8 @@ def done_besides(
             continue
         if one.kind not in BESIDES or not one.events:
             return None
-        if any(history.raw[at][3] in usual or _has_amount(history, at) for at in one.events):
+        done = {(history.raw[at][3], history.raw[at][4]) for at in one.events}
+        if not usual.isdisjoint(done) or any(_has_amount(history, at) for at in one.events):
             return None
         asked.append(one)
     return [Difference(TIMER, one.item, one.place, _word(clean, history, one)) for one in asked]

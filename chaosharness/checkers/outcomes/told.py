@@ -337,6 +337,12 @@ def swallowed(
             yield place[0], times[-1][1]
 
 
+def ignored(history: History, item: int) -> bool:
+    """Say whether messages of an item were taken, and led to nothing at all."""
+    mine = [at for at, one in read(history).handed.items() if one.sent.entity == item]
+    return bool(mine) and _fruitful(history).isdisjoint(mine)
+
+
 def is_noted_by_its_sender(history: History, sent: int) -> bool:
     """Say whether a service published a message in the same work in which it stores something."""
     roots = read(history).roots

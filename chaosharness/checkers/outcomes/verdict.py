@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.clients import (
     ORDER,
     arrived,
@@ -62,6 +62,7 @@ from chaosharness.checkers.outcomes.told import (
     told,
 )
 from chaosharness.checkers.outcomes.torn import torn_apart
+from chaosharness.checkers.outcomes.values import spelled
 from chaosharness.checkers.replays import stale
 from chaosharness.faults import ErrorReply, Fault
 from chaosharness.kernel.history import History
@@ -69,6 +70,8 @@ from chaosharness.kernel.history import History
 SUBSETS_MAX: Final = 16
 FITS_MAX: Final = 4
 TOGETHER_MAX: Final = 12
+LEFT_ALONE: Final = frozenset({"forgotten", "swallowed"})
+"""The kinds of a difference that say that nothing came of something."""
 
 
 class Verdict:
@@ -250,6 +253,8 @@ class Verdict:
         ):
             found = search()
             if found is not None:
+                if found and all(one.kind in LEFT_ALONE for one in found):
+                    found = self._in_another_order() or found  # who comes second is ignored in calm
                 return found or aside
         if any(not self._unlike(out) for out in self.clean.other_latencies):
             return aside  # ends by timing: told of the calm run
@@ -385,8 +390,28 @@ class Verdict:
             if self._fits(self.clean.without(gone), gone, _in_words(gone, ())):
                 found = [*self._of_the_absent(gone), *self._swallowed(gone)]
                 self.asked = [] if found else self._hangs_on_time(gone)
-                return None if self.asked else found
+                return None if self.asked else found or [*self._told_behind(gone)]
         return None
+
+    def _told_behind(self, items: Iterable[int]) -> Iterator[Difference]:
+        """Yield the last thing that is usually said of an item, if it was said once a timer had
+        decided otherwise, and had said so: a question."""
+        for item in sorted(items):
+            calm, seen = self.clean.calm.said.get(item, {}), self.seen.said.get(item, {})
+            usual = {one: at for one, at in calm.items() if not self._is_of_a_client(at)}
+            decided = [at for one, at in seen.items() if one not in calm]
+            words = self.seen.words(item) - self.clean.calm.words(item)
+            if not (usual and decided and words) or not usual.keys() <= seen.keys():
+                continue
+            last = max(usual, key=lambda one: seen[one])
+            place, word = spelled_place(last[0]), min(text for _, text in words)
+            if seen[last] > min(decided) and (place, word) not in self.clean.options.may_end:
+                what = f"{place}{spelled(last[1])}"
+                self.by_history = True
+                yield Difference(STANDS, item, place, word, what, source=last[0][1])
+
+    def _is_of_a_client(self, at: int) -> bool:
+        return self.clean.history.raw[at][3].startswith(CLIENT)
 
     def _is_overwritten(self, item: int) -> bool:
         """Say whether what is otherwise with an item was written over by what came before."""
@@ -471,6 +496,8 @@ class Verdict:
                     assert out is not None
                     self.nearest = f"with {_refused_words(refusals)} refused for good"
                     items = {one.entity for one in refusals}
+                    if 0 in items:  # a loop was told: it worked for all that end otherwise
+                        items |= {one.item for one in self.first}
                     return of_the_refused(self.clean, out, items, refusals, self.client, order)
         return None
 
@@ -563,11 +590,12 @@ class Verdict:
 
         def outcomes(unit: Unit) -> Iterator[Outcome]:
             for item in unit:
-                for refusals in self.refusals.get(item, ()):
-                    out = self.clean.refused(refusals)
-                    if out is not None:
-                        chosen[item] = refusals
-                        yield out
+                for entity in (item, 0):  # a loop may be refused what it does for some only
+                    for refusals in self.refusals.get(entity, ()):
+                        out = self.clean.refused(refusals)
+                        if out is not None:
+                            chosen[item] = refusals
+                            yield out
 
         used = self.composition.fits_refused(self.seen, self.client, outcomes)
         if used is None:
@@ -584,16 +612,24 @@ class Verdict:
         """Ask the clean run in which items of one subject come as they came here: a question.
 
         Two requests of a client may overtake each other at the door, where nobody has promised to
-        keep their order yet.
+        keep their order yet. Nor has anybody behind it, of messages without a key: and that two
+        items are about one thing is only guessed where they have a text in common.
         """
-        order = self.arrived
-        if (
-            not order
-            or order == tuple(self.clean.everyone)
-            or order in self.clean.orders
-            or self.free
-        ):
+        if self.free:
             return None
+        clean = self.clean
+        arrived = self.arrived
+        if arrived and arrived != tuple(clean.everyone) and arrived not in clean.orders:
+            late = self._if_in_order(arrived)
+            if late is not None:
+                return late
+        for order in clean.orders_of_a_guess:
+            found = self._if_in_order(order)
+            if found is not None:
+                return found
+        return None
+
+    def _if_in_order(self, order: tuple[int, ...]) -> list[Difference] | None:
         if self._is_old(order) or not self._fits(self.clean.without((), order)):
             return None
         first = self.first[0]

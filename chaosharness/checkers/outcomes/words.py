@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from chaosharness.checkers.harm import rank
-from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING
+from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING, IGNORED
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.clients import ORDER
 from chaosharness.checkers.outcomes.differences import Difference
@@ -14,12 +14,16 @@ from chaosharness.checkers.outcomes.notes import LOGGED, MARK
 from chaosharness.checkers.outcomes.outcome import REMEMBERED
 from chaosharness.checkers.outcomes.sanity import STANDS
 from chaosharness.checkers.outcomes.timers import TIMER
-from chaosharness.checkers.outcomes.verdict import QUESTIONS
+from chaosharness.checkers.outcomes.verdict import QUESTIONS as OF_A_RUN
 from chaosharness.checkers.payload import ids_in
 from chaosharness.checkers.property import Finding
 from chaosharness.kernel.history import History
 
+QUESTIONS: Final = OF_A_RUN | {IGNORED}
 CALM_WORDS: Final = "already without faults"
+BARE: Final = "()"
+"""A row of which nothing is compared but that it is there: all that it holds is drawn."""
+
 TOPIC_KINDS: Final = frozenset({"message lost", "message new", "put aside", "swallowed"})
 
 
@@ -151,6 +155,9 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
         case "same number":
             yield f"{one.place} is {one.what}{owner}, and for {one.instead} as well: when they "
             yield "come one after another, no two have the same"
+        case "row missing" | "row too many" if one.what == BARE and one.instead != AT_ONCE:
+            more = "less" if one.kind == "row missing" else "more"
+            yield f"{one.place} has a row {more}{owner} than {nearest}"
         case "row missing":
             yield f"{one.place} lacks the row {one.what}{owner}, which is there {nearest}"
         case "row too many" if one.instead == AT_ONCE:
@@ -160,7 +167,9 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
             yield f"{one.place} has the row {one.what}{owner}, which is not there {nearest}"
         case _:
             where = one.place.rpartition(".")[0]
-            yield f"{where} has {one.what}; {_in(nearest)} {one.instead}"
+            timing = one.instead == BY_TIMING
+            instead = ", or something else" if timing else f"; {_in(nearest)} {one.instead}"
+            yield f"{where} has {one.what}{instead}"
     if one.instead == BY_TIMING:
         yield ": it depends on how long calls take"
 
@@ -216,9 +225,15 @@ def _question(one: Difference, whose: str) -> str:
         where = ".".join(one.place.split(".")[:2])
         what = f"{where} has {one.what}" if one.what else f"{where} differs"
         return (
-            f"{whose} came before another of its subject, whose request was late, and {what}: may "
-            "the order in which requests come decide? If so, each is a subject of its own: "
+            f"{whose} came before another of its subject, and {what}: may the order in which they "
+            "come decide? If so, each is a subject of its own: "
             "idempotent(subject=lambda item: ...)"
+        )
+    if one.kind == IGNORED:
+        return (
+            f"nothing comes of {whose}, and nobody is told; by itself it leads to {one.place}"
+            f"{one.what}: is it a repeat of another item, or out of date? If so, they go by one "
+            "name: idempotent(item_id=lambda item: ...)"
         )
     if one.kind == LOGGED:
         return (

@@ -73,10 +73,17 @@ def _result(campaign: Campaign, width: int) -> list[str]:
         lines += _cut_short(campaign, width)
     elif campaign.result == "holds" and campaign.coverage.left() is not None:
         lines += _held_so_far(campaign, width)
+    for one in _weakened(campaign):
+        lines += _item(clip(one, 400), width, "  but:    ")
     lead = "left open:" if campaign.result == "violated" else "unknown, because"
     for reason in _doubts(campaign):
         lines += _item(f"{lead} {clip(reason, 400)}", width)
     return lines
+
+
+def _weakened(campaign: Campaign) -> tuple[str, ...]:
+    """Return what a verdict that nothing is broken says little of: it is told beside it."""
+    return () if campaign.result == "violated" else campaign.coverage.idle
 
 
 def _cut_short(campaign: Campaign, width: int) -> list[str]:
@@ -210,8 +217,10 @@ def _upset(campaign: Campaign, width: int) -> list[str]:
 def _covered(campaign: Campaign, width: int) -> list[str]:
     coverage = campaign.coverage
     lines: list[str] = []
+    beside = _weakened(campaign)
     for sentence in coverage.sentences():
-        lines += _item(sentence, width)
+        if sentence not in beside:
+            lines += _item(sentence, width)
     never = coverage.never_struck()
     if never:
         shown = ", ".join(_spelled(cell) for cell in never[:3])
