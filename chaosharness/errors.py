@@ -192,6 +192,7 @@ class Nondeterminism(ChaosharnessError):
         second: str,
         schedule: str,
         survived: Sequence[str] = (),
+        files: Sequence[str] = (),
         asked_at: str = "",
     ) -> None:
         why = (
@@ -210,6 +211,12 @@ class Nondeterminism(ChaosharnessError):
                 f"Outside of the services this changed in between: {'; '.join(survived)}.\n"
                 "It outlives a crash here, and in production it would not. Make it inside the\n"
                 "function that builds the service, or in a module."
+            )
+        if files:
+            why = (
+                f"Code of a service writes files: {', '.join(files)}.\n"
+                "They are the machine's own: each run begins with what the last one left. Keep it\n"
+                "in a store of the system (SQLite, KeyValue), or give each run a folder of its own."
             )
         why += "\nWhat an installed package keeps is of a process if it is named: System(own=[...])"
         super().__init__(

@@ -157,7 +157,9 @@ def set_aside(scope: Scope, message: Stored, to: str, error: BaseException) -> N
     scope.record("dead", "", 0, data)
 
 
-def unroutable(scope: Scope, message: Stored) -> None:
-    """Write that a message was taken for nobody, and is gone."""
-    data = {"message": message.published, "reason": "unroutable", "to": []}
+def unroutable(scope: Scope, message: Stored, *, absent: bool = False) -> None:
+    """Write that a message was taken for nobody, and is gone; `absent`: what it was sent to is."""
+    data: dict[str, Any] = {"message": message.published, "reason": "unroutable", "to": []}
+    if absent:
+        data["absent"] = True
     scope.record("dead", "", 0, data)

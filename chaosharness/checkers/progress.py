@@ -11,7 +11,7 @@ from chaosharness.checkers.excused import PARKED
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import HANDLE, verdict_of, waits_of
 from chaosharness.kernel import allowed
-from chaosharness.kernel.history import History
+from chaosharness.kernel.history import Event, History
 
 COMES: Final = (
     "If somebody does so in production, let the entry do it too: what comes after that is tried by "
@@ -136,7 +136,8 @@ def _end_of(data: Mapping[str, Any], history: History) -> str:
         late = ""
         if data.get("message") in missed_of(history):
             late = ", and one is only later (bind it before anything is published)"
-        return f"{sent} was dropped: no queue is bound for it{late}"
+        why = "there is no such exchange" if data.get("absent") else "no queue is bound for it"
+        return f"{sent} was dropped: {why}{late}"
     to = data.get("to") or ()
     where = to if isinstance(to, str) else ", ".join(to)
     return f"a message was put aside in {where}" if where else "a message was dropped"
@@ -145,12 +146,17 @@ def _end_of(data: Mapping[str, Any], history: History) -> str:
 def _sent(history: History, index: Any) -> str:
     """Say what was published, and by whom."""
     event = history[index] if isinstance(index, int) and 0 <= index < len(history) else None
-    if event is None or event.kind != "publish" or not event.operation:
+    place = publisher_of(event) if event is not None and event.kind == "publish" else ""
+    if event is None or not place:
         return "a message"
     exchange = event.data.get("exchange")
     where = f" to exchange {exchange!r}" if exchange else ""
-    place = event.operation.partition("/")[0]
     return f"what {place} published{where} as {event.data.get('topic')!r}"
+
+
+def publisher_of(event: Event) -> str:
+    """Return which code has published a message; nothing where a broker stored it by itself."""
+    return event.operation.partition("/")[0] or str(event.data.get("by", ""))
 
 
 def missed_of(history: History) -> tuple[int, ...]:

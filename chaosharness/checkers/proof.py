@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from chaosharness.checkers.progress import missed_of, nothing_handled
+from chaosharness.checkers.progress import missed_of, nothing_handled, publisher_of
 from chaosharness.kernel.history import History
 
 _WORK: Final = frozenset({"effect", "write", "commit", "call", "publish"})
@@ -90,7 +90,7 @@ def missed(history: History) -> str:
         event = history[index]
         if not event.entity:
             continue
-        place, topic = event.operation.partition("/")[0], event.data.get("topic")
+        place, topic = publisher_of(event), event.data.get("topic")
         return (
             f"what {place} published as {topic!r} was dropped, even without any fault, and no code "
             "is told: no queue was bound for it yet, and one was only later. Declare and bind the "

@@ -103,9 +103,15 @@ def _coroutine_dropped(coroutine: Any) -> None:
         return
     frame = user_frame(sys._getframe(1))
     at_once = frame is sys._getframe(1) and _drops_at_once(frame)
-    code = coroutine.cr_code
-    if not at_once and not _written_by_user(coroutine):
-        _WARN(coroutine)
+    code, own = coroutine.cr_code, _written_by_user(coroutine)
+    if not own and (not at_once or world.struck()):
+        # a client's `stop()` on the way out: as in production nothing of it runs, and what
+        # comes of that is judged; to call the run off would hide all that this fault leads to
+        if at_once:
+            said = f"coroutine {coroutine.__qualname__!r} was never awaited"
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
+        else:
+            _WARN(coroutine)
         return
     origin = coroutine.cr_origin
     if origin:
@@ -116,7 +122,7 @@ def _coroutine_dropped(coroutine: Any) -> None:
     if not at_once and (world.struck() or _excused(scope, _first_event(scope))):
         _WARN(coroutine)
         return
-    defined = line_of(code.co_filename, code.co_firstlineno)
+    defined = f" ({line_of(code.co_filename, code.co_firstlineno)})" if own else ""
     called = f" at {at}" if at else ""
     fix = (
         "write 'await ...' there"
@@ -124,7 +130,7 @@ def _coroutine_dropped(coroutine: Any) -> None:
         else "make it 'async def' and await there, or call a plain function"
     )
     words = (
-        f"{scope.place} called {coroutine.__qualname__.rpartition('.')[2]} ({defined}), which is "
+        f"{scope.place} called {coroutine.__qualname__.rpartition('.')[2]}{defined}, which is "
         f"'async def', without await{called}, so nothing of it ran; {fix}."
     )
     world.refuse(NotAwaited(words, has_line=bool(at)))

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from chaosharness.errors import Nondeterminism
+from chaosharness.handlers.written import noting_files
 from chaosharness.kernel.history import History, RawEvent, encode
 from chaosharness.kernel.lines import Line, noting_lines
 from chaosharness.system.outside import changed, outside
@@ -24,6 +25,7 @@ def compare(
     schedule: str,
     survived: Sequence[str] = (),
     lines: Mapping[int, Line] = MappingProxyType({}),
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """See that two histories of one schedule are the same.
 
@@ -33,6 +35,7 @@ def compare(
         schedule: What both were runs of, in words.
         survived: What is known to have changed in between, outside of the services.
         lines: The user's line for each event of another such run, by index.
+        files: Files that code of another such run has written, and at which line.
 
     Raises:
         Nondeterminism: They are not.
@@ -40,7 +43,7 @@ def compare(
     if first.raw == second.raw:
         return
     mine, other = [[text_of(raw) for raw in history.raw] for history in (first, second)]
-    compare_texts(mine, other, schedule, survived, lines)
+    compare_texts(mine, other, schedule, survived, lines, files)
 
 
 def text_of(raw: RawEvent) -> str:
@@ -54,6 +57,7 @@ def compare_texts(
     schedule: str,
     survived: Sequence[str] = (),
     lines: Mapping[int, Line] = MappingProxyType({}),
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """See that two histories are the same, event by event.
 
@@ -72,6 +76,7 @@ def compare_texts(
         second=sides[1],
         schedule=schedule,
         survived=survived,
+        files=[f"{path} at {place}" for path, place in files.items()],
         asked_at=f"{line.at} in {line.function}" if line is not None else "",
     )
 
@@ -131,10 +136,10 @@ class Watch:
         after = outside(self.system.given())
         names = self.system.module_state.names
         survived = changed(self._before, after, names)
-        with noting_lines() as noted:
+        with noting_lines() as noted, noting_files() as files:
             self._run(self.calm.items)
-        lines = noted.lines()
-        compare(self.calm.history, again.history, schedule=what, survived=survived, lines=lines)
+        first, lines = self.calm.history, noted.lines()
+        compare(first, again.history, schedule=what, survived=survived, lines=lines, files=files)
 
     def _run(self, items: Iterable[Any] | None) -> Run:
         token = OBSERVERS.set(())

@@ -651,3 +651,42 @@ def test_who_hears_nothing_of_it_may_have_done_it():
     found = []
     ran(growing(found), LostReply(Site("reader.main/bus.create_partitions paid", "after", 0)))
     assert found == [RequestTimedOutError, InvalidPartitionsError, 2]
+
+
+class WhereItSaved(ConsumerRebalanceListener):
+    """Goes on where a file says, which may know of records that the log has lost."""
+
+    def __init__(self, consumer, saved):
+        self.consumer = consumer
+        self.saved = saved
+
+    def on_partitions_revoked(self, revoked): ...
+
+    async def on_partitions_assigned(self, assigned):
+        for place in assigned:
+            self.consumer.seek(place, self.saved)
+
+
+@pytest.mark.parametrize(("saved", "heard"), [(0, 0), (7, 1)])
+def test_a_listener_may_seek_to_an_offset_that_is_not_there_and_getmany_says_so(saved, heard):
+    read, lost = [], []
+
+    async def main():
+        consumer = AIOKafkaConsumer(**BY_HAND, auto_offset_reset="none")
+        await consumer.start()
+        consumer.subscribe(["orders"], listener=WhereItSaved(consumer, saved))
+        while True:
+            try:
+                batches = await consumer.getmany(timeout_ms=1000)
+            except OffsetOutOfRangeError as error:
+                [places] = error.args
+                lost.append(dict(places))
+                await consumer.seek_to_beginning(*places)
+                continue
+            for records in batches.values():
+                read.extend(record.value for record in records)
+
+    run = ran(main, items=("o1", "o2"), new_groups=True)
+    assert run.ending.verdict == "quiet"
+    assert lost == [{ORDERS: saved}] * heard
+    assert len(read) == 2

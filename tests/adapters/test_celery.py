@@ -291,3 +291,25 @@ def test_a_task_that_exceeds_its_time_limit_ends_the_run():
         InvalidDefinition, match=r"shop\.work ran for 20 s, and its time limit is 5 s"
     ):
         played(work, time_limit=5)
+
+
+QUORUM = {"task_default_queue_type": "quorum", "task_default_exchange_type": "topic"}
+
+
+def countdown_later(one):
+    time.sleep(1)  # the worker declares the queues in which countdowns pass
+    one.apply_async(countdown=60)
+
+
+def test_on_quorum_queues_a_countdown_passes_with_the_broker():
+    conf = QUORUM | {"task_default_exchange": "tasks", "task_default_routing_key": "work"}
+    seen, run = played(note, send=countdown_later, conf=conf, acks_late=True)
+    assert began(seen) == [61]
+    waited = {event.data["topic"] for event in run.history.of("publish")}
+    assert any(topic.endswith(".work") for topic in waited)  # its way: 28 bits, then the key
+    [handed] = [*run.history.of("deliver")]
+    assert handed.at_ms == 61_000  # no worker has held it meanwhile
+
+
+def test_on_quorum_queues_a_task_runs_at_once_where_nothing_is_to_wait_for():
+    assert began(played(note, conf=QUORUM)[0]) == [0]

@@ -347,3 +347,54 @@ def test_the_client_of_a_dead_loop_is_closed():
     acks = [one for one in run.history.of("ack") if one.actor == "reader#1"]
     assert acks == [], "it had stored an offset, and its thread died with it"
     assert all(one.at_ms <= crash.at_ms for one in run.history if one.actor == "reader#1")
+
+
+def test_ends_are_told_where_they_are_asked_for_and_again_once_it_has_read_on():
+    def told(config):
+        heard = []
+
+        def main():
+            consumer = confluent_kafka.Consumer(config)
+            consumer.subscribe(["orders"])
+            for _ in range(8):
+                message = consumer.poll(1.0)
+                if message is None:
+                    heard.append(None)
+                elif message.error() is None:
+                    heard.append(message.offset())
+                else:
+                    assert message.error().code() == KafkaError._PARTITION_EOF
+                    heard.append((message.topic(), message.partition(), message.offset()))
+
+        ran(main, items=2)
+        return heard
+
+    assert told(BY_HAND)[:3] == [0, 1, None]
+    asked = told(BY_HAND | {"enable.partition.eof": True})
+    assert asked[:3] == [0, 1, ("orders", 0, 2)]
+    assert set(asked[3:]) == {None}, "an end is told once"
+
+
+def test_a_batch_that_ends_at_the_end_of_its_input_commits_its_transaction():
+    copied = []
+
+    def main():
+        consumer = confluent_kafka.Consumer(BY_HAND | {"enable.partition.eof": True})
+        consumer.assign([TopicPartition("orders", 0)])
+        producer = confluent_kafka.Producer({**SERVERS, "transactional.id": "copies"})
+        producer.init_transactions()
+        producer.begin_transaction()
+        while True:
+            message = consumer.poll(1.0)
+            if message is None:
+                continue
+            if message.error():
+                break
+            producer.produce("paid", message.value())
+        places = consumer.position(consumer.assignment())
+        producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata())
+        producer.commit_transaction()
+        copied.append([place.offset for place in places])
+
+    ran(main, items=2, idempotent_producer=True)
+    assert copied == [[2]]

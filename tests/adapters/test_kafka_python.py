@@ -515,3 +515,16 @@ for name, faults in FAULTS.items():
 def test_a_history_is_the_same_everywhere():
     first = printed_everywhere(DIGESTS)
     assert len(set(first)) == len(FAULTS)
+
+
+def test_a_seek_to_an_offset_that_is_not_there_is_heard_of_by_the_next_poll():
+    def main():
+        consumer = KafkaConsumer("orders", **BY_HAND, auto_offset_reset="none")
+        assert consumer.poll(timeout_ms=500, max_records=1)
+        consumer.seek(ORDERS, 7)
+        with pytest.raises(OffsetOutOfRangeError):
+            consumer.poll(timeout_ms=500)
+        consumer.seek(ORDERS, 0)
+        assert consumer.poll(timeout_ms=500)
+
+    ran(main)

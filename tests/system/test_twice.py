@@ -127,3 +127,33 @@ def test_it_is_found_after_one_crash_only():
     assert campaign.result == "holds"
     with pytest.raises(Nondeterminism, match="the first one and one after all others"):
         explore(system, kinds=[Crash], faults_max=1)
+
+
+def counted(path):
+    system = System("counted")
+    bus = system.add(Kafka("bus", topics={"orders": 1}))
+
+    @system.service("counter")
+    def counter(env):
+        def on_order(order: dict):
+            count = int(path.read_text()) if path.exists() else 0
+            path.write_text(str(count + 1))
+            env.note("counted", count=count + 1)
+
+        env.consume(bus, "orders", on_order, on_unreadable="skip")
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+def test_a_file_that_code_writes_is_named_with_its_line(tmp_path):
+    path = tmp_path / "count.txt"
+    with pytest.raises(Nondeterminism) as caught:
+        explore(counted(path))
+    said = str(caught.value)
+    assert f"Code of a service writes files: {path} at " in said
+    assert "test_twice.py:" in said
+    assert "sys.modules" not in said  # what a run happens to import is not the reason

@@ -258,6 +258,8 @@ class Line:
             scope.world.lacked.add(f"queue {method.routing_key!r} of {broker.name}")
         if why:
             self._link.drop(why)
+            if not self.confirming:  # who waits for no confirm may never hear of it
+                self._publisher.lost(method.exchange, method.routing_key, body)
             return None
         if REPLIES in (getattr(properties, "reply_to", None), method.routing_key):
             not_modelled(self.session.library, "basic_publish", f"reply_to {REPLIES}")

@@ -16,7 +16,6 @@ from typing import Final, Literal, get_args
 
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.coordination import TOO_SLOW
-from chaosharness.brokers.kafka.errors import OffsetOutOfRange
 from chaosharness.brokers.kafka.members import Member, Slot
 from chaosharness.brokers.message import Message
 from chaosharness.errors import InvalidDefinition
@@ -114,21 +113,23 @@ class Whereabouts:
         return found
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Go on at an offset; where there is none such, as `reset` says.
+        """Go on at an offset; where there is none such, as `reset` says: with `error` the next
+        poll raises, for only the fetch hears of it.
 
         Raises:
             LookupError: It does not have that log partition.
         """
         slot = self._slot(topic, partition)
         first, end = self.watermarks(topic, partition)
-        if not first <= offset <= end:
-            if self._reset == "error":
-                raise OffsetOutOfRange((topic, partition), offset)
-            offset = first if self._reset == "earliest" else end
+        place, member = (topic, partition), self._member
+        absent = not first <= offset <= end
+        if absent and self._reset != "error":
+            absent, offset = False, first if self._reset == "earliest" else end
         slot.position = offset
-        place = (topic, partition)
-        member = self._member
-        if member is not None and member.unset == place:
+        if member is not None and absent:
+            member.unset, member.unset_at = place, offset
+            self._broker.groups.tell(member)
+        elif member is not None and member.unset == place:
             member.unset, member.unset_at = None, -1
         self._buffer = [one for one in self._buffer if (one[0].topic, one[0].partition) != place]
 

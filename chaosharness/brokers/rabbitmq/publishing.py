@@ -180,6 +180,12 @@ class Publisher:
         args = (topic, body, None, headers, exchange, expiration_ms, priority, persistent)
         return self._pass(scope, self._draft(scope, *args, properties), mandatory)
 
+    def lost(self, exchange: str, topic: str, body: bytes) -> None:
+        """Write that a message was published blindly to where nothing is, and is gone."""
+        scope = current_scope("publish", self._world)
+        copy = Copy(topic, None, NO_HEADERS, body, scope.entity, scope.hops + 1, exchange=exchange)
+        self._storing.lose(scope, copy)
+
     def send(
         self,
         topic: str,

@@ -94,15 +94,37 @@ class Storing:
             node.refuse(copy, refusing)
             raise refused(scope, operation, attempt, self._broker)
 
+    def lose(self, scope: Scope, copy: Copy) -> None:
+        """Write that a message was published where there is no exchange, and nobody is told.
+
+        It passes no port, so it is no operation at which a fault may strike.
+        """
+        words = self._broker._words(copy, ()) | {"by": scope.place}
+        copy.published = published(scope, "", 0, scope.entity, words)
+        unroutable(scope, copy, absent=True)
+        self._dropped.append(copy)
+
     def _missed(self) -> Iterator[int]:
         """Return which messages were dropped that a queue is bound for at the end.
 
         Queues of one connection are none of these: what was published before they were there is
-        not theirs by design.
+        not theirs by design. Nor is what was published again once they were there.
         """
         node = self._broker.node
         for copy in self._dropped:
+            if copy.exchange and copy.exchange not in node.declared.routes.exchanges:
+                continue
             names = node.route(copy.exchange, copy.topic, copy.headers)
+            if self._came_again(copy):
+                continue
             kinds = [node.queues[name].definition for name in names]
             if any(not (kind.exclusive or kind.auto_delete) for kind in kinds):
                 yield copy.published
+
+    def _came_again(self, copy: Copy) -> bool:
+        """Say whether the same was published later, and taken."""
+        told = self._broker._words(copy, ())
+        same = ("exchange", "topic", "value")
+        later = self._world.raw[copy.published + 1 :]
+        taken = (data for _, kind, *_, data in later if kind == "publish" and data.get("queues"))
+        return any(all(data.get(word) == told[word] for word in same) for data in taken)

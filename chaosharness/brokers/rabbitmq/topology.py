@@ -21,6 +21,7 @@ from chaosharness.machines.rabbitmq.kept import Kind
 from chaosharness.machines.rabbitmq.versions import NO_LIMIT
 
 KINDS: Final = ("classic", "quorum", "stream")
+STRATEGIES: Final = ("at-most-once", "at-least-once")
 OVERFLOWS: Final = ("drop-head", "reject-publish", "reject-publish-dlx")
 
 _flag: Final = allowed.flag()
@@ -41,6 +42,9 @@ class Queue:
             `""` and this routing key.
         dead_letter_exchange: Exchange that dead letters are published to; None drops them.
         dead_letter_routing_key: Replaces the routing key of dead letters.
+        dead_letter_strategy: `at-least-once` (quorum, with `overflow="reject-publish"`; otherwise
+            it counts for nothing) keeps a dead letter until each queue that it goes to has taken
+            it, also where there is none yet. With `at-most-once` it is gone then.
         delivery_limit: How often a message may come back (quorum); one more and it is
             dead-lettered. -1 for no limit. By default none in 3.x, 20 from 4.0 on.
         ttl_ms: How long a message may wait. It expires at the head of its queue only.
@@ -67,14 +71,18 @@ class Queue:
         Exchanges", "Time-To-Live", "Queue Length Limit", "Consumers", "Streams".
 
     Not modelled:
-        Policies; `length_max` in bytes; delayed retries of quorum queues; at-least-once
-        dead-lettering; how long a stream keeps its messages.
+        Policies; `length_max` in bytes; delayed retries of quorum queues; that
+        `at-least-once` tries again every three minutes (here it is at once, when there is a queue
+        or room in it), and that it may send a letter twice; how long a stream keeps its messages.
     """
 
     kind: Kind = attrs.field(default="classic", validator=allowed.one_of(*KINDS))
     dead_letter: str | None = attrs.field(default=None, validator=_name, kw_only=True)
     dead_letter_exchange: str | None = attrs.field(default=None, validator=_name, kw_only=True)
     dead_letter_routing_key: str | None = attrs.field(default=None, validator=_name, kw_only=True)
+    dead_letter_strategy: Literal["at-most-once", "at-least-once"] = attrs.field(
+        default="at-most-once", validator=allowed.one_of(*STRATEGIES), kw_only=True
+    )
     delivery_limit: int | None = attrs.field(
         default=None,
         validator=allowed.whole_or_none(NO_LIMIT),
@@ -101,6 +109,10 @@ class Queue:
             )
         if self.kind != "quorum" and self.delivery_limit is not None:
             raise InvalidDefinition(f"a {self.kind} queue has no delivery_limit: use kind='quorum'")
+        if self.kind != "quorum" and self.dead_letter_strategy != "at-most-once":
+            raise InvalidDefinition(
+                f"a {self.kind} queue has no dead_letter_strategy: use kind='quorum'"
+            )
         if self.kind == "quorum" and self.priority_max is not None:
             raise InvalidDefinition("a quorum queue has no priority_max: use kind='classic'")
         if self.kind != "classic":

@@ -24,6 +24,7 @@ ARGUMENTS: Final = {
     "kind": "x-queue-type",
     "dead_letter_exchange": "x-dead-letter-exchange",
     "dead_letter_routing_key": "x-dead-letter-routing-key",
+    "dead_letter_strategy": "x-dead-letter-strategy",
     "delivery_limit": "x-delivery-limit",
     "ttl_ms": "x-message-ttl",
     "length_max": "x-max-length",
@@ -35,9 +36,9 @@ ARGUMENTS: Final = {
 """What the arguments of a queue are called on the wire, as far as a declaration compares them."""
 
 UNKNOWN_TO: Final = {
-    "classic": {"x-delivery-limit"},
+    "classic": {"x-delivery-limit", "x-dead-letter-strategy"},
     "quorum": {"x-max-priority"},
-    "stream": {"x-delivery-limit", "x-max-priority"},
+    "stream": {"x-delivery-limit", "x-max-priority", "x-dead-letter-strategy"},
 }
 """What a queue of each kind does not compare: it has no such argument."""
 
@@ -67,6 +68,9 @@ class Holder(Protocol):
     may_refuse: bool
     clock: Any
     watcher: Any
+
+    def send_letters(self) -> None:
+        """Send what could not be dead-lettered before."""
 
 
 class Declared:
@@ -118,6 +122,7 @@ class Declared:
             if (binding.destination, binding.name) == ("queue", name):
                 self.routes.exchanges[exchange].bind(binding)
         self.routes.changed()
+        self._node.send_letters()
         return queue
 
     def queue(
@@ -127,15 +132,17 @@ class Declared:
         if name not in self._node.queues:
             if arguments is None:
                 return no_queue(name)
-            return self._add(name, arguments, channel)
-        queue = self.found(channel, name)
-        if isinstance(queue, Refusal):
+            queue = self._add(name, arguments, channel)
+            self._node.send_letters()  # those whose exchange is the default one
             return queue
+        found = self.found(channel, name)
+        if isinstance(found, Refusal):
+            return found
         if arguments is not None:
-            if (why := inequivalent(name, arguments, queue.definition)) is not None:
+            if (why := inequivalent(name, arguments, found.definition)) is not None:
                 return why
-            self.used(queue)
-        return queue
+            self.used(found)
+        return found
 
     def _add(self, name: str, arguments: Arguments, channel: Channel | None) -> OpenQueue:
         queue = OpenQueue(name, arguments, self._node.version)
@@ -246,6 +253,7 @@ class Declared:
             return why
         self.changes += self.routes.exchanges[exchange].bind(binding)
         self.routes.changed()
+        self._node.send_letters()
         return None
 
     def unbind(self, channel: Channel, exchange: str, binding: Binding) -> Refusal | None:
@@ -344,5 +352,7 @@ def on_the_wire(arguments: Arguments) -> dict[str, Any]:
         found["x-dead-letter-exchange"], found["x-dead-letter-routing-key"] = letters
     if arguments.overflow == "drop-head":
         found["x-overflow"] = None
+    if arguments.dead_letter_strategy == "at-most-once":
+        found["x-dead-letter-strategy"] = None
     found["x-single-active-consumer"] = arguments.single_active_consumer or None
     return {name: value for name, value in found.items() if value is not None}

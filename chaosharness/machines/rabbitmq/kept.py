@@ -88,6 +88,10 @@ class Arguments(Protocol):
         """`x-overflow`."""
 
     @property
+    def dead_letter_strategy(self) -> Literal["at-most-once", "at-least-once"]:
+        """`x-dead-letter-strategy`."""
+
+    @property
     def priority_max(self) -> int | None:
         """`x-max-priority`."""
 

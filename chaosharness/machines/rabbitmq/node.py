@@ -89,10 +89,12 @@ class Node:
         self.watcher = watcher
         self.declared = Declared(self, queues, exchanges)
         self._letters = 0  # on their way at this moment, each because of the one before
+        self._kept_letters: list[tuple[OpenQueue, Kept, Reason]] = []  # at-least-once
 
     def forget(self) -> None:
         """Let go of everything, at the end of a run."""
         self.watcher = Watcher()
+        self._kept_letters.clear()
         for queue in self.queues.values():
             queue.takers.forget()
         self.queues.clear()
@@ -270,6 +272,8 @@ class Node:
                 if takers.is_eager and (channel.limit or taker.unacked >= taker.prefetch):
                     takers.handed(taker)
             self.watcher.handed_out(push)
+        if self._kept_letters:
+            self.send_letters()  # there may be room now
 
     def _stream(self, queue: OpenQueue, order: StreamOrder) -> None:
         """Hand out to each consumer of a stream what comes next for it."""
@@ -494,10 +498,12 @@ class Node:
         exchange, key = target
         turns = turns_deaths(self.version)
         letter = copy.letter(queue.name, reason, exchange, key, turns=turns)
+        bound = self.route(exchange, letter.topic, letter.headers)
+        if _keeps_letters(queue.definition) and (not bound or self.refusing(bound)):
+            self._kept_letters.append((queue, copy, reason))
+            return
         names = [
-            name
-            for name in self.route(exchange, letter.topic, letter.headers)
-            if reason == "rejected" or not is_cycle(name, letter.deaths)
+            name for name in bound if reason == "rejected" or not is_cycle(name, letter.deaths)
         ]
         full = self.refusing(names)
         names = [name for name in names if name not in full]
@@ -510,6 +516,13 @@ class Node:
         self.store(letter, names)
         self.refuse(letter, again)
         self._letters -= 1
+
+    def send_letters(self) -> None:
+        """Send dead letters that were kept: there may be a queue for them, or room in it."""
+        if self._kept_letters:
+            letters, self._kept_letters = self._kept_letters, []
+            for queue, copy, reason in letters:
+                self._bury(queue, copy, reason)
 
     def _buries_refused(self, name: str) -> bool:
         return self.queues[name].definition.overflow == "reject-publish-dlx"
@@ -566,3 +579,9 @@ def _no_stream(what: str, name: str) -> Refusal:
     """Return why a connection is closed on which a stream was asked for something it has not."""
     text = f"{what} not supported by stream queues queue '{name}' in vhost '/'"
     return Refusal("540", f"NOT_IMPLEMENTED - {text}")
+
+
+def _keeps_letters(definition: Arguments) -> bool:
+    """Say whether a queue keeps its dead letters until they are taken; else they may be lost."""
+    wants = definition.dead_letter_strategy == "at-least-once"
+    return wants and definition.overflow == "reject-publish"

@@ -19,6 +19,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 from chaosharness.adapters.kafka.absent import check_wired, is_absent
 from chaosharness.adapters.kafka.confluent.admin import metadata_of as cluster_metadata
 from chaosharness.adapters.kafka.confluent.agreed import check_agreed
+from chaosharness.adapters.kafka.confluent.ends import poll_of
 from chaosharness.adapters.kafka.confluent.handed import Records, absent, error_of, words_for
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
 from chaosharness.adapters.kafka.confluent.others import refuse_asyncio
@@ -96,6 +97,7 @@ class Consumer:
         self._positions: dict[Place, int] = {}
         self._settled: dict[Place, int] = {}
         self._asked = AskedCommits()
+        self._poll = poll_of(settings, self._isolation)
         self._timer: Any = None
         if self._commits:
             self._world.know_timeout(self._interval_ms)
@@ -352,7 +354,7 @@ class Consumer:
             return error_of(KafkaError._MAX_POLL_EXCEEDED)
         self._too_slow = False
         try:
-            batch = blocking(self._consumer.poll)(most, seconds)
+            batch = self._poll(self._consumer, self._cluster.machine.logs, most, seconds)
         except InstanceFenced:
             return error_of(KafkaError.FENCED_INSTANCE_ID)
         except LookupError:
