@@ -137,6 +137,99 @@ def binds_an_absent_queue(channel):
     channel.queue_bind("absent", "amq.topic", "k")
 
 
+def publishes(channel, **properties):
+    channel.basic_publish("", QUEUE, b"x", pika.BasicProperties(**properties))
+    channel.queue_declare(QUEUE, passive=True)
+
+
+def expires_soon(channel):
+    publishes(channel, expiration="soon")
+
+
+def expires_after_half_a_millisecond(channel):
+    publishes(channel, expiration="1.5")
+
+
+def expires_before_now(channel):
+    publishes(channel, expiration="-1")
+
+
+def says_it_is_somebody_else(channel):
+    publishes(channel, user_id="somebody")
+
+
+def is_of_an_unknown_delivery_mode(channel):
+    publishes(channel, delivery_mode=3)
+
+
+def is_of_no_such_priority(channel):
+    publishes(channel, priority=300)
+
+
+def has_a_fraction_in_its_headers(channel):
+    publishes(channel, headers={"rate": 1.5})
+
+
+def has_a_set_in_its_headers(channel):
+    publishes(channel, headers={"ids": {1}})
+
+
+def declares_a_reserved_name(channel):
+    channel.queue_declare("amq.mine")
+
+
+def declares_an_exchange_of_a_reserved_name(channel):
+    channel.exchange_declare("amq.mine", "direct")
+
+
+def declares_an_exchange_of_no_kind(channel):
+    channel.exchange_declare("chaosharness-mine", "round-robin")
+
+
+def deletes_what_is_the_brokers(channel):
+    channel.exchange_delete("amq.topic")
+
+
+def fetches_by_size(channel):
+    channel.basic_qos(prefetch_size=10)
+
+
+def declared_with(flags=None, **arguments):
+    def declares(channel):
+        asked = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
+        channel.queue_declare(ANEW, arguments=asked, **(flags or {"durable": True}))
+
+    return declares
+
+
+ANEW = "chaosharness-anew"
+REFUSED = {
+    "a time to live in words": declared_with(message_ttl="soon"),
+    "a time to live of true": declared_with(message_ttl=True),
+    "a time to live before now": declared_with(message_ttl=-1),
+    "no expiry": declared_with(expires=0),
+    "a length below none": declared_with(max_length=-1),
+    "priorities beyond a byte": declared_with(max_priority=256),
+    "an unknown overflow": declared_with(overflow="explode"),
+    "an overflow of a number": declared_with(overflow=1),
+    "an unknown type": declared_with(queue_type="fast"),
+    "a key of letters without their exchange": declared_with(dead_letter_routing_key="k"),
+    "an exchange of letters that is a number": declared_with(dead_letter_exchange=1),
+    "a single consumer of 1": declared_with(single_active_consumer=1),
+    "a limit of deliveries of a classic queue": declared_with(delivery_limit=3),
+    "priorities of a quorum queue": declared_with(max_priority=3, queue_type="quorum"),
+    "a time to live of a stream": declared_with(message_ttl=3, queue_type="stream"),
+    "a transient quorum queue": declared_with({"durable": False}, queue_type="quorum"),
+    "a quorum queue of one's own": declared_with(
+        {"durable": True, "exclusive": True}, queue_type="quorum"
+    ),
+    "a stream that deletes itself": declared_with(
+        {"durable": True, "auto_delete": True}, queue_type="stream"
+    ),
+    "two mistakes": declared_with(max_length=-1, expires=-1),
+}
+
+
 BY_PIKA = {
     asks_an_absent_queue: "ChannelClosedByBroker: (404, \"NOT_FOUND - no queue 'absent'",
     publishes_to_an_absent_exchange: 'ChannelClosedByBroker: (404, "NOT_FOUND - no exchange',
@@ -155,11 +248,41 @@ BY_PIKA = {
         "ChannelClosedByBroker: (406, 'PRECONDITION_FAILED - unknown delivery tag 1')"
     ),
     binds_an_absent_queue: "ChannelClosedByBroker: (404, \"NOT_FOUND - no queue 'absent'",
+    expires_soon: "ChannelClosedByBroker: (406, \"PRECONDITION_FAILED - invalid expiration 'soon'",
+    expires_after_half_a_millisecond: (
+        "ChannelClosedByBroker: (406, 'PRECONDITION_FAILED - invalid expiration \\'1.5\\': "
+    ),
+    expires_before_now: (
+        "ChannelClosedByBroker: (406, \"PRECONDITION_FAILED - invalid expiration '-1'"
+    ),
+    says_it_is_somebody_else: (
+        "ChannelClosedByBroker: (406, \"PRECONDITION_FAILED - user_id property set to 'somebody'"
+    ),
+    is_of_an_unknown_delivery_mode: (
+        "ChannelClosedByBroker: (406, 'PRECONDITION_FAILED - invalid message: "
+    ),
+    is_of_no_such_priority: "error: ubyte format requires 0 <= number <= 255",
+    has_a_fraction_in_its_headers: "UnsupportedAMQPFieldException: ",
+    has_a_set_in_its_headers: "UnsupportedAMQPFieldException: ",
+    declares_a_reserved_name: (
+        "ChannelClosedByBroker: (403, \"ACCESS_REFUSED - queue name 'amq.mine"
+    ),
+    declares_an_exchange_of_a_reserved_name: (
+        "ChannelClosedByBroker: (403, \"ACCESS_REFUSED - exchange name 'amq.mine"
+    ),
+    declares_an_exchange_of_no_kind: (
+        "ConnectionClosedByBroker: (503, \"COMMAND_INVALID - unknown exchange type 'round-robin'"
+    ),
+    deletes_what_is_the_brokers: (
+        "ChannelClosedByBroker: (403, \"ACCESS_REFUSED - deletion of system exchange 'amq.topic'"
+    ),
+    fetches_by_size: "ConnectionClosedByBroker: (540, 'NOT_IMPLEMENTED - prefetch_size!=0 (10)'",
+    **dict.fromkeys(REFUSED.values(), "ChannelClosedByBroker: (406, "),
 }
 
 
 def by_pika(ask):
-    bus = RabbitMQ("bus", queues=[QUEUE])
+    bus = RabbitMQ("bus", queues=[QUEUE], version="3.10")
 
     def call():
         channel = channel_at("rabbit")
@@ -168,13 +291,20 @@ def by_pika(ask):
     return told_in(bus, call, AMQP("rabbit", bus))
 
 
-@pytest.mark.parametrize("ask", BY_PIKA)
+NAMES = {declares: name for name, declares in REFUSED.items()}
+
+
+def name_of(ask):
+    return NAMES.get(ask, ask.__name__)
+
+
+@pytest.mark.parametrize("ask", BY_PIKA, ids=name_of)
 def test_rabbitmq_says_it_by_pika(ask):
     assert by_pika(ask).startswith(BY_PIKA[ask])
 
 
 @pytest.mark.real_broker
-@pytest.mark.parametrize("ask", BY_PIKA)
+@pytest.mark.parametrize("ask", BY_PIKA, ids=name_of)
 def test_a_running_rabbitmq_says_the_same(ask):
     try:
         channel = channel_at("127.0.0.1")
@@ -186,6 +316,7 @@ def test_a_running_rabbitmq_says_the_same(ask):
         theirs = said(lambda: ask(channel))
         assert theirs == by_pika(ask)
     finally:
+        connection = connection if connection.is_open else channel_at("127.0.0.1").connection
         connection.channel().queue_delete(QUEUE)
         connection.close()
 

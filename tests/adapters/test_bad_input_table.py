@@ -259,6 +259,58 @@ async def waits_for_an_answer_of_none(connection):
     await message.ack_sync()
 
 
+async def expects_another_stream(connection):
+    await connection.jetstream().publish("bad.input", b"x", stream="OTHER")
+
+
+async def expects_another_last_id(connection):
+    headers = {"Nats-Expected-Last-Msg-Id": "o1"}
+    await connection.jetstream().publish("bad.input", b"x", headers=headers)
+
+
+async def expects_a_first_one_of_its_subject(connection):
+    stream, headers = connection.jetstream(), {"Nats-Expected-Last-Subject-Sequence": "0"}
+    for subject in ("bad.one", "bad.two", "bad.one"):
+        await stream.publish(subject, b"x", headers=headers)
+
+
+async def expects_no_number(connection):
+    headers = {"Nats-Expected-Last-Sequence": "soon"}
+    await connection.jetstream().publish("bad.input", b"x", headers=headers)
+
+
+async def asks_for_a_time_to_live(connection):
+    await connection.jetstream().publish("bad.input", b"x", headers={"Nats-TTL": "5"})
+
+
+async def asks_for_a_roll_up(connection):
+    await connection.jetstream().publish("bad.input", b"x", headers={"Nats-Rollup": "all"})
+
+
+async def publishes_on_two_words(connection):
+    await connection.publish("two words", b"x")
+
+
+async def publishes_on_nothing(connection):
+    await connection.jetstream().publish("", b"x")
+
+
+async def publishes_text(connection):
+    await connection.publish("nobody", "x")
+
+
+async def has_a_number_for_a_header(connection):
+    await connection.jetstream().publish("bad.input", b"x", headers={"attempt": 1})
+
+
+async def tells_the_id_of_another_without_waiting(connection):
+    for _ in range(2):
+        await connection.publish("bad.input", b"x", headers={"Nats-Msg-Id": "o1"})
+    await connection.flush()
+    info = await connection.jetstream().stream_info("BAD")
+    return f"{info.state.messages} kept"
+
+
 async def expects_another_last_one(connection):
     headers = {"Nats-Expected-Last-Sequence": "99"}
     await connection.jetstream().publish("bad.input", b"x", headers=headers)
@@ -270,13 +322,26 @@ BY_NATS = {
     asks_nobody: "NoRespondersError: ",
     waits_for_an_answer_of_none: "NoRespondersError: ",
     expects_another_last_one: "BadRequestError: ",
+    expects_another_stream: "BadRequestError: nats: BadRequestError: code=400 err_code=10060",
+    expects_another_last_id: "BadRequestError: nats: BadRequestError: code=400 err_code=10070",
+    expects_a_first_one_of_its_subject: (
+        "BadRequestError: nats: BadRequestError: code=400 err_code=10071"
+    ),
+    expects_no_number: "BadRequestError: nats: BadRequestError: code=400 err_code=10071",
+    asks_for_a_time_to_live: "BadRequestError: nats: BadRequestError: code=400 err_code=10166",
+    asks_for_a_roll_up: "ServerError: nats: ServerError: code=500 err_code=10111",
+    publishes_on_two_words: "BadSubjectError: nats: invalid subject",
+    publishes_on_nothing: "BadSubjectError: nats: invalid subject",
+    publishes_text: "TypeError: can't concat str to bytes",
+    has_a_number_for_a_header: "AttributeError: 'int' object has no attribute 'strip'",
+    tells_the_id_of_another_without_waiting: "1 kept",
 }
 
 
 async def by_nats(ask, url):
     connection = await nats.connect(url)
     try:
-        await ask(connection)
+        return await ask(connection)
     except Exception as error:
         return spelled(error)
     finally:

@@ -198,6 +198,8 @@ class NatsMachine:
         self._numbers += 1
         if message is None:
             message = f"m{self._numbers}"
+        if operation.expected_stream not in (None, stream.name):
+            return refusals.OTHER_STREAM
         if id is not None and (known := stream.recognise(id, now)) is not None:
             sequence, first = known
             self.emit(Recognised(message, stream.name, first))
@@ -207,6 +209,9 @@ class NatsMachine:
         expected = operation.expected_sequence
         if expected is not None and expected != stream.last:
             return refusals.wrong_sequence(stream.last)
+        expected = operation.expected_of_subject
+        if expected is not None and expected != (last := stream.last_of(subject)):
+            return refusals.wrong_sequence(last)
         wanted, places = stream.readers.get(subject) or self._readers(stream, subject)
         if not wanted and stream.settings.retention == "interest":
             sequence = stream.skip()

@@ -70,6 +70,8 @@ class Publish:
         id: `Nats-Msg-Id`: by it a message is recognised that was published before.
         expected_sequence: `Nats-Expected-Last-Sequence`.
         expected_id: `Nats-Expected-Last-Msg-Id`.
+        expected_stream: `Nats-Expected-Stream`.
+        expected_of_subject: `Nats-Expected-Last-Subject-Sequence`: 0 for a subject without any.
     """
 
     subject: str
@@ -78,6 +80,8 @@ class Publish:
     id: str | None = None
     expected_sequence: int | None = None
     expected_id: str | None = None
+    expected_stream: str | None = None
+    expected_of_subject: int | None = None
 
 
 @attrs.define(unsafe_hash=True)
