@@ -219,7 +219,87 @@ async def commits_for_no_group_by_aiokafka():
         await consumer.commit()
 
 
+def subscribes_to_nothing_by_confluent(consumer):
+    consumer.subscribe([])
+
+
+def sent_by_confluent(*given, **options):
+    return said(
+        lambda: confluent_kafka.Producer({"bootstrap.servers": "one:9092"}).produce(
+            *given, **options
+        )
+    )
+
+
+def sends_an_object_by_confluent(consumer):
+    return sent_by_confluent("orders", {"id": 1})
+
+
+def sends_to_nothing_by_confluent(consumer):
+    return sent_by_confluent(None, b"x")
+
+
+def has_a_number_for_a_header_by_confluent(consumer):
+    return sent_by_confluent("orders", b"x", headers={"attempt": 1})
+
+
+def has_text_for_headers_by_confluent(consumer):
+    return sent_by_confluent("orders", b"x", headers="attempt")
+
+
+def has_text_for_a_header_by_kafka_python():
+    kafka.KafkaProducer(**SERVERS).send("orders", b"x", headers=[("attempt", "1")])
+
+
+def sends_to_two_words_by_kafka_python():
+    kafka.KafkaProducer(**SERVERS).send("two words", b"x")
+
+
+def pauses_what_it_has_not_by_kafka_python():
+    kafka.KafkaConsumer("orders", group_id="g", **SERVERS).pause(kafka.TopicPartition("orders", 7))
+
+
+def commits_without_a_beginning_by_kafka_python():
+    producer = kafka.KafkaProducer(transactional_id="t", **SERVERS)
+    producer.init_transactions()
+    producer.commit_transaction()
+
+
+def sends_outside_by_kafka_python():
+    producer = kafka.KafkaProducer(transactional_id="t", **SERVERS)
+    producer.init_transactions()
+    producer.send("orders", b"x")
+
+
+async def commits_without_a_beginning_by_aiokafka():
+    async with aiokafka.AIOKafkaProducer(transactional_id="t", **SERVERS) as producer:
+        await producer.commit_transaction()
+
+
 BY_KAFKA = {
+    subscribes_to_nothing_by_confluent: "KafkaException: _INVALID_ARG",
+    sends_an_object_by_confluent: "TypeError: a bytes-like object is required, not 'dict'",
+    sends_to_nothing_by_confluent: "TypeError: argument 1 must be str, not None",
+    has_a_number_for_a_header_by_confluent: (
+        "TypeError: expected header value to be None, binary, or unicode string, not int"
+    ),
+    has_text_for_headers_by_confluent: (
+        "TypeError: expected headers to be dict or list of (key, value) tuples, not str"
+    ),
+    has_text_for_a_header_by_kafka_python: (
+        "TypeError: All headers items must be (str, bytes) tuples"
+    ),
+    sends_to_two_words_by_kafka_python: 'ValueError: Topic name "two words" is illegal',
+    pauses_what_it_has_not_by_kafka_python: "KeyError: TopicPartition(topic='orders', partition=7)",
+    commits_without_a_beginning_by_kafka_python: (
+        "KafkaError: KafkaError: TransactionalId t: Invalid transition attempted from state "
+        "READY to state COMMITTING_TRANSACTION"
+    ),
+    sends_outside_by_kafka_python: "IllegalStateError: IllegalStateError: Cannot call send in ",
+    commits_without_a_beginning_by_aiokafka: (
+        "AssertionError: Invalid state transition TransactionState.READY -> "
+        "TransactionState.COMMITTING_TRANSACTION"
+    ),
     commits_an_absent_one_by_confluent: "KafkaException: UNKNOWN_TOPIC_OR_PART",
     seeks_an_absent_one_by_confluent: "KafkaException: _STATE",
     commits_nothing_by_confluent: "KafkaException: _NO_OFFSET",
