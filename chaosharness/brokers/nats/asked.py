@@ -14,9 +14,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from chaosharness.machines.machine import Refusal
+from chaosharness.machines.nats import operations as op
 
 NEVER: Final = -1
 """What a sequence is that is no number: none is."""
+_EXPECTED: Final = {
+    "Nats-Expected-Stream": "stream",
+    "Nats-Expected-Last-Msg-Id": "id",
+    "Nats-Expected-Last-Sequence": "sequence",
+    "Nats-Expected-Last-Subject-Sequence": "of_subject",
+}
 OFF: Final = {
     "Nats-TTL": Refusal("10166", "per-message TTL is disabled"),
     "Nats-Rollup": Refusal("10111", "rollup not permitted"),
@@ -32,22 +39,17 @@ def refused_by(headers: Mapping[str, str]) -> Refusal | None:
     return next((why for name, why in OFF.items() if headers.get(name)), None)
 
 
-def expected_by(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a message expects of its stream, as `operations.Publish` spells it."""
+def expected_by(headers: Mapping[str, str]) -> op.Expected | None:
+    """Return what a message expects of its stream; None for nothing."""
     found: dict[str, Any] = {}
-    for name, word in (
-        ("Nats-Expected-Stream", "expected_stream"),
-        ("Nats-Expected-Last-Msg-Id", "expected_id"),
-    ):
+    for name, word in _EXPECTED.items():
         if value := headers.get(name):
-            found[word] = value
-    for name, word in (
-        ("Nats-Expected-Last-Sequence", "expected_sequence"),
-        ("Nats-Expected-Last-Subject-Sequence", "expected_of_subject"),
-    ):
-        if value := headers.get(name):
-            found[word] = int(value) if value.isdecimal() else NEVER
-    return found
+            found[word] = value if word in ("stream", "id") else _sequence(value)
+    return op.Expected(**found) if found else None
+
+
+def _sequence(word: str) -> int:
+    return int(word) if word.isdecimal() else NEVER
 
 
 def id_by(headers: Mapping[str, str]) -> str | None:

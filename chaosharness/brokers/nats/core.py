@@ -191,7 +191,7 @@ class Core:
         desk = self._desk
         if self._kept(message.topic) and refused_by(message.headers) is None:
             asks, body = message.headers, message.body or b""
-            store = op.Publish(message.topic, body, message, id_by(asks), **expected_by(asks))
+            store = op.Publish(message.topic, body, message, id_by(asks), expected_by(asks))
             if not isinstance(desk.do(store, scope, operation, attempt), Refusal):
                 self.spread(message, reply)
                 return

@@ -275,8 +275,8 @@ class NATS:
         return OpenNATS(self, world)
 
 
-Draft = tuple[Message, str | None, Mapping[str, Any] | None, str]
-"""A message to be published: its id, what it expects (`asked.py`); the name of the one in hand."""
+Draft = tuple[Message, str | None, op.Expected | None, str]
+"""A message to be published: its id, what it expects; the name of the one in hand."""
 
 
 class OpenNATS(Desk):
@@ -343,7 +343,7 @@ class OpenNATS(Desk):
             name = key_of(key, topic)
             entity = world.entity_for(name, entity)
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
-        expected = None if expected_sequence is None else {"expected_sequence": expected_sequence}
+        expected = None if expected_sequence is None else op.Expected(sequence=expected_sequence)
         draft = (message, message_id, expected, scope.message)
         return self.send(lane, scope, entity, draft, self)
 
@@ -387,7 +387,7 @@ class OpenNATS(Desk):
             if isinstance(fault, Poison):
                 self._poison(scope, message, fault)
         topic = message.topic
-        publish = op.Publish(topic, body or b"", message, message_id, **(expected or NO_HEADERS))
+        publish = op.Publish(topic, body or b"", message, message_id, expected)
         answer: op.Published = answered(operation, self.do(publish, scope, operation, attempt))
         if not answer.duplicate:
             self.core.spread(message)
