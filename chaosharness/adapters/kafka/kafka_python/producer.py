@@ -304,7 +304,9 @@ class Producer:
         now = "UNINITIALIZED" if self._transaction is None else now
         way = f"from state {now} to state {to}"
         name = self.config["transactional_id"]
-        return errors.KafkaError(f"TransactionalId {name}: Invalid transition attempted {way}")
+        words = f"TransactionalId {name}: Invalid transition attempted {way}"
+        error: Exception = errors.KafkaError(words)
+        return error
 
     def begin_transaction(self) -> None:
         """Begin a transaction."""
