@@ -352,6 +352,21 @@ def sends_too_much(sqs):
     sqs.send_message(QueueUrl="https://sqs/0/orders", MessageBody="x" * 1_100_000)
 
 
+def sends_what_no_message_may_have(sqs):
+    sqs.send_message(QueueUrl="https://sqs/0/orders", MessageBody="a\x00b")
+
+
+def has_an_attribute_of_another_type(sqs):
+    found = {"a": {"DataType": "Date", "StringValue": "1"}}
+    sqs.send_message(QueueUrl="https://sqs/0/orders", MessageBody="x", MessageAttributes=found)
+
+
+def has_eleven_attributes(sqs):
+    one = {"DataType": "String", "StringValue": "1"}
+    found = {f"a{number}": one for number in range(11)}
+    sqs.send_message(QueueUrl="https://sqs/0/orders", MessageBody="x", MessageAttributes=found)
+
+
 def deletes_by_no_handle(sqs):
     sqs.delete_message(QueueUrl="https://sqs/0/orders", ReceiptHandle="x")
 
@@ -382,6 +397,9 @@ def deletes_twice(sqs):
             ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"),
         ),
         (sends_too_much, ("ClientError", "InvalidParameterValue")),
+        (sends_what_no_message_may_have, ("InvalidMessageContents", "InvalidMessageContents")),
+        (has_an_attribute_of_another_type, ("ClientError", "InvalidParameterValue")),
+        (has_eleven_attributes, ("ClientError", "InvalidParameterValue")),
         (deletes_by_no_handle, ("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid")),
         (changes_what_is_deleted, ("ClientError", "InvalidParameterValue")),
         (changes_what_came_back, "taken"),  # as AWS was recorded to answer
