@@ -570,3 +570,30 @@ def test_a_queue_that_is_not_there_is_named_though_the_broker_drops_the_message_
 
     assert publishes("absent") == ("queue 'absent' of bus",)
     assert publishes(QUEUE) == ()
+
+
+# ---- RabbitMQ, by py-amqp
+
+
+def has_a_set_in_its_headers_by_py_amqp(host):
+    amqp = pytest.importorskip("amqp")
+    with amqp.Connection(host) as connection:
+        channel = connection.channel()
+        channel.basic_publish(amqp.Message("x", application_headers={"ids": {1}}), "", QUEUE)
+
+
+def test_py_amqp_raises_what_it_cannot_write():
+    bus = RabbitMQ("bus", queues=[QUEUE])
+    call = partial(has_a_set_in_its_headers_by_py_amqp, "rabbit")
+    told = told_in(bus, call, AMQP("rabbit", bus))
+    assert told.startswith("FrameSyntaxError: ")
+
+
+@pytest.mark.real_broker
+def test_beside_a_running_rabbitmq_it_does_too():
+    try:
+        channel_at("127.0.0.1").connection.close()
+    except pika.exceptions.AMQPError:
+        pytest.skip("no RabbitMQ answers at 127.0.0.1:5672 (guest/guest)")
+    told = said(partial(has_a_set_in_its_headers_by_py_amqp, "127.0.0.1"))
+    assert told.startswith("FrameSyntaxError: ")
