@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from random import Random
 from typing import Any, Final, Literal
@@ -85,6 +85,10 @@ def steps_of(chance: Random, kind: Kind) -> tuple[Step, ...]:
 
 class Differs(AssertionError):
     """The machine and the cluster show different things."""
+
+
+class Late(Exception):
+    """They do, and the cluster had lost its patience with us before: that proves nothing."""
 
 
 @attrs.define(eq=False)
@@ -306,7 +310,19 @@ def seen_of(answer: Any) -> Any:
 
 
 def difference(real: Real, make: Machines, steps: tuple[Step, ...], verbs: Counter[str]) -> str:
-    """Return how the two sides differ after these steps, in words; empty where they do not."""
+    """Return how the two sides differ after these steps, in words; empty where they do not.
+
+    Raises:
+        Late: They differ, each time that was tried, after the cluster had given somebody up
+            because this computer had no time for us.
+    """
+    for _ in range(TRIES):
+        with suppress(Late):
+            return _difference(real, make, steps, verbs)
+    raise Late
+
+
+def _difference(real: Real, make: Machines, steps: tuple[Step, ...], verbs: Counter[str]) -> str:
     with pair_of(real, make, verbs) as pair:
         try:
             for step in steps:
@@ -315,6 +331,9 @@ def difference(real: Real, make: Machines, steps: tuple[Step, ...], verbs: Count
                     pair.look()
             pair.look()
         except Differs as differs:
+            pair.members.look_at_the_time()
+            if pair.members.late:
+                raise Late from differs
             return str(differs)
     return ""
 
@@ -330,16 +349,19 @@ def pair_of(real: Real, make: Machines, verbs: Counter[str]) -> Iterator[Pair]:
 
 
 def lasts(real: Real, make: Machines, steps: tuple[Step, ...]) -> bool:
-    """Say whether a difference is there each time, moments apart.
-
-    The mock gives a member up that it has not heard of for a second and a half, and a machine that
-    others use may take longer for some steps, several times in a row.
-    """
+    """Say whether a difference is there each time, moments apart."""
     for number in range(TRIES):
         time.sleep(number * APART_S)
-        if not difference(real, make, steps, Counter()):
+        if not _in_time(real, make, steps):
             return False
     return True
+
+
+def _in_time(real: Real, make: Machines, steps: tuple[Step, ...]) -> str:
+    """Return a difference that is there in time; empty where there is none."""
+    with suppress(Late):
+        return difference(real, make, steps, Counter())
+    return ""
 
 
 def shortest(real: Real, make: Machines, steps: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -348,17 +370,18 @@ def shortest(real: Real, make: Machines, steps: tuple[Step, ...]) -> tuple[Step,
     while at:
         at -= 1
         fewer = (*steps[:at], *steps[at + 1 :])
-        if difference(real, make, fewer, Counter()):
+        if _in_time(real, make, fewer):
             steps = fewer
     return steps
 
 
 @attrs.define
 class Result:
-    """What came of a comparison."""
+    """What came of a comparison; `late` are sequences that the computer was too busy for."""
 
     sequences: int = 0
     operations: int = 0
+    late: int = 0
     once: list[str] = attrs.field(factory=list)
     verbs: Counter[str] = attrs.field(factory=Counter)
     differences: list[str] = attrs.field(factory=list)
@@ -382,14 +405,18 @@ def compared(
     try:
         for _ in range(sequences):
             steps = steps_of(chance, kind)
-            words = difference(real, make, steps, result.verbs)
+            try:
+                words = difference(real, make, steps, result.verbs)
+            except Late:
+                result.late += 1
+                continue
             result.sequences += 1
             if words and not lasts(real, make, steps):
                 result.once.append(words)  # a busy machine: an answer came late
             elif words:
                 if shrinking:
                     steps = shortest(real, make, steps)
-                    words = difference(real, make, steps, Counter()) or words
+                    words = _in_time(real, make, steps) or words
                 result.differences.append(f"{words}\n  after {[*map(str, steps)]}")
                 if len(result.differences) >= stop_at:
                     break
@@ -417,7 +444,8 @@ def main(sequences: int = SEQUENCES, groups: int = OF_GROUPS, seed: int = 1) -> 
                 print(
                     f"{peer}, {kind}: {result.sequences:,} sequences, {result.operations:,} "
                     f"operations, {len(result.differences)} differ, {len(result.once)} "
-                    f"differed once and not again, {took:.0f} s"
+                    f"differed once and not again, {result.late} left out: too slow here, "
+                    f"{took:.0f} s"
                 )
                 for text in result.differences:
                     print(text)

@@ -31,13 +31,17 @@ Compare = Callable[[str, Any, Any], None]
 STILL_S: Final = 0.005
 SOON_S: Final = 0.5
 ENDS_S: Final = 5.0
+ROUND_MS: Final = {"mock": SESSION_MS["mock"] - 1_000, "noida": 20_000}
+"""After how long a peer ends a round, whoever is missing. The mock takes no notice of the patience
+that is asked for: a round is over a second before the session is (`rd_kafka_mock_cgrp_rebalance`).
+"""
 
 
 @attrs.define(eq=False)
 class One:
     """A member: what the machine calls it, and what the cluster does, once it has said so.
 
-    `generation` is the cluster's, `ours` the machine's.
+    `generation` is the cluster's, `ours` the machine's; `heard_s` is when it was last sent for.
     """
 
     name: str
@@ -46,6 +50,7 @@ class One:
     generation: int = -1
     ours: int = -1
     waits: bool = False
+    heard_s: float = attrs.field(factory=time.monotonic)
 
 
 class Members:
@@ -60,17 +65,34 @@ class Members:
         self.all: list[One] = []
         self.gone: list[One] = []
         self.leader: One | None = None
+        self.late = False
         self._made = 0
+        self._round_s: float | None = None
 
     def close(self) -> None:
         """Let go of all: a cluster forgets who is gone when its session is over."""
         for one in (*self.all, *self.gone):
             one.connection.close()
 
+    # ---- time, which stands still for the machine
+
+    def look_at_the_time(self) -> None:
+        """Note where the peer may have lost its patience: what it shows then is of this machine.
+
+        A busy computer takes its time between two steps, and a peer gives up who is silent for a
+        session, and whoever is missing from a round.
+        """
+        now = time.monotonic()
+        silent_ms = max((now - one.heard_s for one in self.all), default=0) * 1_000
+        round_ms = 0 if self._round_s is None else (now - self._round_s) * 1_000
+        peer = self.real.peer
+        self.late |= silent_ms >= SESSION_MS[peer] or round_ms >= ROUND_MS[peer]
+
     # ---- steps
 
     def take(self, step: Any, compare: Compare) -> bool | None:
         """Do one step, where it makes sense; say False where it does not."""
+        self.look_at_the_time()
         done: bool | None = getattr(self, f"_{step.verb.replace(' ', '_')}")(step, compare)
         self.settle(compare)
         return done
@@ -112,9 +134,13 @@ class Members:
             ),
             0,
         )
+        if self._round_s is None:
+            self._round_s = time.monotonic()
         one.connection.send(self._request(one))
         one.connection.wait_until_read()  # who comes first, leads
+        self._heard(one.id)
         one.waits = True
+        self.look_at_the_time()
         return None
 
     def _request(self, one: One) -> Any:
@@ -141,6 +167,7 @@ class Members:
             early = [one.name for one in waiting if one.connection.receive(STILL_S) is not None]
             compare("who was told that the round is over", [], early)
             return
+        self._round_s = None
         answers = {one.name: one.connection.receive(ENDS_S) for one in waiting}
         compare("who was told nothing", [], [name for name, one in answers.items() if one is None])
         for one in waiting:
@@ -181,6 +208,7 @@ class Members:
                     assignments=shares,
                 )
             )
+            one.heard_s = time.monotonic()
             if len(waiting) > 1:
                 one.connection.wait_until_read()  # the mock refuses who comes after the leader
         for one in waiting:
@@ -199,12 +227,19 @@ class Members:
         answer = self.machine.apply(ours, 0)
         code = answer.code if isinstance(answer, Refusal) else answer
         seen = self.real.apply(theirs)
+        self._heard(getattr(theirs, "member", ""))
         deadline = time.monotonic() + SOON_S
         while seen != code and code == "REBALANCE_IN_PROGRESS" and time.monotonic() < deadline:
             time.sleep(STILL_S)  # somebody's request to join is under way, on another connection
             seen = self.real.apply(theirs)
         if not told_otherwise(self.real.peer, ours, code, seen):
             compare(str(ours), code, seen)
+
+    def _heard(self, id: str) -> None:
+        """Note that the peer has heard of a member, if it knows it."""
+        for one in self.all:
+            if id and one.id == id:
+                one.heard_s = time.monotonic()
 
     def _member(self, step: Any) -> One | None:
         gone = () if "gone" in self.leaves_out else self.gone

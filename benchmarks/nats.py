@@ -274,10 +274,24 @@ class Pair:
         self.published += 1
         subject = f"{self.prefix}.{WORDS[step.number % 3]}"
         id = f"{self.prefix}-{step.other}" if step.other < 3 else None
-        last = self.machine.streams[self.stream].last
-        expected = last - 1 if step.other == 7 else last if step.other == 6 else None
+        expected = self._expected(step, subject)
         body = str(self.published).encode()
         await self.both(op.Publish(subject, body, None, id, expected))
+
+    def _expected(self, step: Step, subject: str) -> op.Expected | None:
+        """Return what a message expects: what is so, or what is not, or nothing."""
+        stream = self.machine.streams[self.stream]
+        off = step.number > 5
+        match step.other:
+            case 2:
+                return op.Expected(id="another" if off else stream.last_id or None)
+            case 3:
+                return op.Expected(stream=f"{self.stream}-other" if off else self.stream)
+            case 4 | 5:
+                return op.Expected(of_subject=stream.last_of(subject) + step.other - 4)
+            case 6 | 7:
+                return op.Expected(sequence=stream.last - (step.other == 7))
+        return None
 
     async def inspect(self) -> None:
         """Compare the states of all: the server may take a moment for some."""

@@ -183,10 +183,13 @@ class Real:
     async def _publish(self, operation: op.Publish) -> Any:
         from nats.errors import NoRespondersError
 
+        expected = operation.expected or op.Expected()
         headers = {
             "Nats-Msg-Id": operation.id,
-            "Nats-Expected-Last-Sequence": operation.expected_sequence,
-            "Nats-Expected-Last-Msg-Id": operation.expected_id,
+            "Nats-Expected-Last-Sequence": expected.sequence,
+            "Nats-Expected-Last-Msg-Id": expected.id,
+            "Nats-Expected-Last-Subject-Sequence": expected.of_subject,
+            "Nats-Expected-Stream": expected.stream,
         }
         given = {name: str(value) for name, value in headers.items() if value is not None}
         try:

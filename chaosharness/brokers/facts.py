@@ -98,11 +98,17 @@ class Journal:
         return stored_by_itself(self.world, self.broker, message.entity, cause, words)
 
     def _stored(self, fact: Stored, scope: Scope | None, operation: str, attempt: int) -> int:
-        world = self.world
+        world, broker = self.world, self.broker
         message, places = fact.message, fact.places
-        words = self._words(message, self.readers(fact.place) if places is None else [*places])
-        cause = message.published
-        message.published = index = self._publish(scope, operation, attempt, message, cause, words)
+        where = {"queues": self.readers(fact.place) if places is None else [*places]}
+        words = words_of(broker, message.topic, where, message.key, message.body, message.headers)
+        if scope is not None:  # as `_publish` does it: every message comes by here
+            index = published(scope, operation, attempt, scope.entity, words)
+        else:
+            world.effects += 1
+            cause = message.published
+            index = stored_by_itself(world, broker, message.entity, cause, words)
+        message.published = index
         if message.hops > world.hops_max and world.too_far(message.hops):
             world.end("budget", cycle(world.history, index, message.hops))
         return index

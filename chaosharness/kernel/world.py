@@ -581,13 +581,14 @@ class World:
             if action is None:
                 continue
             if due > self.now:
-                if waiter is not None and self._idle(entry, until_ms):
-                    heappush(entries, entry)
-                    return True
-                if self._is_passed_over(entry, until_ms):
-                    heappush(entries, entry)
-                    continue
-                due = entry[DUE]  # idle rounds may have been skipped
+                if waiter is not None:
+                    if self._idle(entry, until_ms):
+                        heappush(entries, entry)
+                        return True
+                    if self._is_passed_over(entry, until_ms):
+                        heappush(entries, entry)
+                        continue
+                    due = entry[DUE]  # idle rounds may have been skipped
                 if due > until_ms:
                     heappush(entries, entry)
                     for tell in self.before_end:
@@ -607,6 +608,15 @@ class World:
                 if advance is not None:
                     advance(due)
             entry[ACTION] = None  # from now on cancelling it is a no-op
+            if waiter is None and not within:  # so it is nearly always
+                self._resting = -1
+                self.stirred += 1
+                action(argument)
+                if self.turn != turn:
+                    return False
+                if len(raw) > self._events_to and self._stops():
+                    return False
+                continue
             effects, rests = self.effects, False
             if waiter is not None:
                 rests = getattr(waiter, "rest_at", -1) == effects

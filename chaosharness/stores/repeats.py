@@ -71,14 +71,14 @@ class Repeats:
             look: Returns what is committed, in one order; None where it cannot be looked at now.
         """
         world = scope.world
-        rest = world.rest
-        if rest.alike_at != world.effects:
-            rest.row += 1
-        if self._row != rest.row:
+        rest, effects = world.rest, world.effects
+        if rest.alike_at != effects or self._row != rest.row:
+            if rest.alike_at != effects:
+                rest.row += 1
             self._row = rest.row
             self._count = 1
             self._misses = STATES_MAX
-            rest.alike_at = world.effects + 1
+            rest.alike_at = effects + 1
             return False
         self._count += 1
         found = self._was_there(world.now, (scope.incarnation, scope.place), look)

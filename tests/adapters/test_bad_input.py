@@ -137,6 +137,99 @@ def binds_an_absent_queue(channel):
     channel.queue_bind("absent", "amq.topic", "k")
 
 
+def publishes(channel, **properties):
+    channel.basic_publish("", QUEUE, b"x", pika.BasicProperties(**properties))
+    channel.queue_declare(QUEUE, passive=True)
+
+
+def expires_soon(channel):
+    publishes(channel, expiration="soon")
+
+
+def expires_after_half_a_millisecond(channel):
+    publishes(channel, expiration="1.5")
+
+
+def expires_before_now(channel):
+    publishes(channel, expiration="-1")
+
+
+def says_it_is_somebody_else(channel):
+    publishes(channel, user_id="somebody")
+
+
+def is_of_an_unknown_delivery_mode(channel):
+    publishes(channel, delivery_mode=3)
+
+
+def is_of_no_such_priority(channel):
+    publishes(channel, priority=300)
+
+
+def has_a_fraction_in_its_headers(channel):
+    publishes(channel, headers={"rate": 1.5})
+
+
+def has_a_set_in_its_headers(channel):
+    publishes(channel, headers={"ids": {1}})
+
+
+def declares_a_reserved_name(channel):
+    channel.queue_declare("amq.mine")
+
+
+def declares_an_exchange_of_a_reserved_name(channel):
+    channel.exchange_declare("amq.mine", "direct")
+
+
+def declares_an_exchange_of_no_kind(channel):
+    channel.exchange_declare("chaosharness-mine", "round-robin")
+
+
+def deletes_what_is_the_brokers(channel):
+    channel.exchange_delete("amq.topic")
+
+
+def fetches_by_size(channel):
+    channel.basic_qos(prefetch_size=10)
+
+
+def declared_with(flags=None, **arguments):
+    def declares(channel):
+        asked = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
+        channel.queue_declare(ANEW, arguments=asked, **(flags or {"durable": True}))
+
+    return declares
+
+
+ANEW = "chaosharness-anew"
+REFUSED = {
+    "a time to live in words": declared_with(message_ttl="soon"),
+    "a time to live of true": declared_with(message_ttl=True),
+    "a time to live before now": declared_with(message_ttl=-1),
+    "no expiry": declared_with(expires=0),
+    "a length below none": declared_with(max_length=-1),
+    "priorities beyond a byte": declared_with(max_priority=256),
+    "an unknown overflow": declared_with(overflow="explode"),
+    "an overflow of a number": declared_with(overflow=1),
+    "an unknown type": declared_with(queue_type="fast"),
+    "a key of letters without their exchange": declared_with(dead_letter_routing_key="k"),
+    "an exchange of letters that is a number": declared_with(dead_letter_exchange=1),
+    "a single consumer of 1": declared_with(single_active_consumer=1),
+    "a limit of deliveries of a classic queue": declared_with(delivery_limit=3),
+    "priorities of a quorum queue": declared_with(max_priority=3, queue_type="quorum"),
+    "a time to live of a stream": declared_with(message_ttl=3, queue_type="stream"),
+    "a transient quorum queue": declared_with({"durable": False}, queue_type="quorum"),
+    "a quorum queue of one's own": declared_with(
+        {"durable": True, "exclusive": True}, queue_type="quorum"
+    ),
+    "a stream that deletes itself": declared_with(
+        {"durable": True, "auto_delete": True}, queue_type="stream"
+    ),
+    "two mistakes": declared_with(max_length=-1, expires=-1),
+}
+
+
 BY_PIKA = {
     asks_an_absent_queue: "ChannelClosedByBroker: (404, \"NOT_FOUND - no queue 'absent'",
     publishes_to_an_absent_exchange: 'ChannelClosedByBroker: (404, "NOT_FOUND - no exchange',
@@ -155,11 +248,41 @@ BY_PIKA = {
         "ChannelClosedByBroker: (406, 'PRECONDITION_FAILED - unknown delivery tag 1')"
     ),
     binds_an_absent_queue: "ChannelClosedByBroker: (404, \"NOT_FOUND - no queue 'absent'",
+    expires_soon: "ChannelClosedByBroker: (406, \"PRECONDITION_FAILED - invalid expiration 'soon'",
+    expires_after_half_a_millisecond: (
+        "ChannelClosedByBroker: (406, 'PRECONDITION_FAILED - invalid expiration \\'1.5\\': "
+    ),
+    expires_before_now: (
+        "ChannelClosedByBroker: (406, \"PRECONDITION_FAILED - invalid expiration '-1'"
+    ),
+    says_it_is_somebody_else: (
+        "ChannelClosedByBroker: (406, \"PRECONDITION_FAILED - user_id property set to 'somebody'"
+    ),
+    is_of_an_unknown_delivery_mode: (
+        "ChannelClosedByBroker: (406, 'PRECONDITION_FAILED - invalid message: "
+    ),
+    is_of_no_such_priority: "error: ubyte format requires 0 <= number <= 255",
+    has_a_fraction_in_its_headers: "UnsupportedAMQPFieldException: ",
+    has_a_set_in_its_headers: "UnsupportedAMQPFieldException: ",
+    declares_a_reserved_name: (
+        "ChannelClosedByBroker: (403, \"ACCESS_REFUSED - queue name 'amq.mine"
+    ),
+    declares_an_exchange_of_a_reserved_name: (
+        "ChannelClosedByBroker: (403, \"ACCESS_REFUSED - exchange name 'amq.mine"
+    ),
+    declares_an_exchange_of_no_kind: (
+        "ConnectionClosedByBroker: (503, \"COMMAND_INVALID - unknown exchange type 'round-robin'"
+    ),
+    deletes_what_is_the_brokers: (
+        "ChannelClosedByBroker: (403, \"ACCESS_REFUSED - deletion of system exchange 'amq.topic'"
+    ),
+    fetches_by_size: "ConnectionClosedByBroker: (540, 'NOT_IMPLEMENTED - prefetch_size!=0 (10)'",
+    **dict.fromkeys(REFUSED.values(), "ChannelClosedByBroker: (406, "),
 }
 
 
 def by_pika(ask):
-    bus = RabbitMQ("bus", queues=[QUEUE])
+    bus = RabbitMQ("bus", queues=[QUEUE], version="3.10")
 
     def call():
         channel = channel_at("rabbit")
@@ -168,13 +291,20 @@ def by_pika(ask):
     return told_in(bus, call, AMQP("rabbit", bus))
 
 
-@pytest.mark.parametrize("ask", BY_PIKA)
+NAMES = {declares: name for name, declares in REFUSED.items()}
+
+
+def name_of(ask):
+    return NAMES.get(ask, ask.__name__)
+
+
+@pytest.mark.parametrize("ask", BY_PIKA, ids=name_of)
 def test_rabbitmq_says_it_by_pika(ask):
     assert by_pika(ask).startswith(BY_PIKA[ask])
 
 
 @pytest.mark.real_broker
-@pytest.mark.parametrize("ask", BY_PIKA)
+@pytest.mark.parametrize("ask", BY_PIKA, ids=name_of)
 def test_a_running_rabbitmq_says_the_same(ask):
     try:
         channel = channel_at("127.0.0.1")
@@ -186,6 +316,7 @@ def test_a_running_rabbitmq_says_the_same(ask):
         theirs = said(lambda: ask(channel))
         assert theirs == by_pika(ask)
     finally:
+        connection = connection if connection.is_open else channel_at("127.0.0.1").connection
         connection.channel().queue_delete(QUEUE)
         connection.close()
 
@@ -221,6 +352,21 @@ def sends_too_much(sqs):
     sqs.send_message(QueueUrl="https://sqs/0/orders", MessageBody="x" * 1_100_000)
 
 
+def sends_what_no_message_may_have(sqs):
+    sqs.send_message(QueueUrl="https://sqs/0/orders", MessageBody="a\x00b")
+
+
+def has_an_attribute_of_another_type(sqs):
+    found = {"a": {"DataType": "Date", "StringValue": "1"}}
+    sqs.send_message(QueueUrl="https://sqs/0/orders", MessageBody="x", MessageAttributes=found)
+
+
+def has_eleven_attributes(sqs):
+    one = {"DataType": "String", "StringValue": "1"}
+    found = {f"a{number}": one for number in range(11)}
+    sqs.send_message(QueueUrl="https://sqs/0/orders", MessageBody="x", MessageAttributes=found)
+
+
 def deletes_by_no_handle(sqs):
     sqs.delete_message(QueueUrl="https://sqs/0/orders", ReceiptHandle="x")
 
@@ -251,6 +397,9 @@ def deletes_twice(sqs):
             ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"),
         ),
         (sends_too_much, ("ClientError", "InvalidParameterValue")),
+        (sends_what_no_message_may_have, ("InvalidMessageContents", "InvalidMessageContents")),
+        (has_an_attribute_of_another_type, ("ClientError", "InvalidParameterValue")),
+        (has_eleven_attributes, ("ClientError", "InvalidParameterValue")),
         (deletes_by_no_handle, ("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid")),
         (changes_what_is_deleted, ("ClientError", "InvalidParameterValue")),
         (changes_what_came_back, "taken"),  # as AWS was recorded to answer
@@ -421,3 +570,30 @@ def test_a_queue_that_is_not_there_is_named_though_the_broker_drops_the_message_
 
     assert publishes("absent") == ("queue 'absent' of bus",)
     assert publishes(QUEUE) == ()
+
+
+# ---- RabbitMQ, by py-amqp
+
+
+def has_a_set_in_its_headers_by_py_amqp(host):
+    amqp = pytest.importorskip("amqp")
+    with amqp.Connection(host) as connection:
+        channel = connection.channel()
+        channel.basic_publish(amqp.Message("x", application_headers={"ids": {1}}), "", QUEUE)
+
+
+def test_py_amqp_raises_what_it_cannot_write():
+    bus = RabbitMQ("bus", queues=[QUEUE])
+    call = partial(has_a_set_in_its_headers_by_py_amqp, "rabbit")
+    told = told_in(bus, call, AMQP("rabbit", bus))
+    assert told.startswith("FrameSyntaxError: ")
+
+
+@pytest.mark.real_broker
+def test_beside_a_running_rabbitmq_it_does_too():
+    try:
+        channel_at("127.0.0.1").connection.close()
+    except pika.exceptions.AMQPError:
+        pytest.skip("no RabbitMQ answers at 127.0.0.1:5672 (guest/guest)")
+    told = said(partial(has_a_set_in_its_headers_by_py_amqp, "127.0.0.1"))
+    assert told.startswith("FrameSyntaxError: ")

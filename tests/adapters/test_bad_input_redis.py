@@ -32,6 +32,18 @@ def acknowledges_for_an_absent_group(bus):
     return bus.xack("s", "g", "1-1")
 
 
+def acknowledges_nothing(bus):
+    return bus.xack("s", "g")
+
+
+def deletes_nothing(bus):
+    return bus.xdel("s")
+
+
+def adds_half_a_field(bus):
+    return bus.execute_command("XADD", "s", "*", "a")
+
+
 def adds_nothing(bus):
     return bus.xadd("s", {})
 
@@ -88,6 +100,9 @@ BY_REDIS = {
     claims_for_an_absent_group: "ResponseError: NOGROUP No such key 's' or consumer group 'g'",
     adds_behind_the_last: "ResponseError: The ID specified in XADD must be greater than 0-0",
     acknowledges_for_an_absent_group: "0",
+    acknowledges_nothing: "ResponseError: wrong number of arguments for 'xack' command",
+    deletes_nothing: "ResponseError: wrong number of arguments for 'xdel' command",
+    adds_half_a_field: "ResponseError: wrong number of arguments for 'xadd' command",
     adds_nothing: "DataError: XADD fields must be a non-empty dict",
     adds_none: "DataError: Invalid input of type: 'NoneType'",
     looks_at_an_absent_stream: "ResponseError: no such key",

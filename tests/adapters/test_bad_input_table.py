@@ -219,7 +219,87 @@ async def commits_for_no_group_by_aiokafka():
         await consumer.commit()
 
 
+def subscribes_to_nothing_by_confluent(consumer):
+    consumer.subscribe([])
+
+
+def sent_by_confluent(*given, **options):
+    return said(
+        lambda: confluent_kafka.Producer({"bootstrap.servers": "one:9092"}).produce(
+            *given, **options
+        )
+    )
+
+
+def sends_an_object_by_confluent(consumer):
+    return sent_by_confluent("orders", {"id": 1})
+
+
+def sends_to_nothing_by_confluent(consumer):
+    return sent_by_confluent(None, b"x")
+
+
+def has_a_number_for_a_header_by_confluent(consumer):
+    return sent_by_confluent("orders", b"x", headers={"attempt": 1})
+
+
+def has_text_for_headers_by_confluent(consumer):
+    return sent_by_confluent("orders", b"x", headers="attempt")
+
+
+def has_text_for_a_header_by_kafka_python():
+    kafka.KafkaProducer(**SERVERS).send("orders", b"x", headers=[("attempt", "1")])
+
+
+def sends_to_two_words_by_kafka_python():
+    kafka.KafkaProducer(**SERVERS).send("two words", b"x")
+
+
+def pauses_what_it_has_not_by_kafka_python():
+    kafka.KafkaConsumer("orders", group_id="g", **SERVERS).pause(kafka.TopicPartition("orders", 7))
+
+
+def commits_without_a_beginning_by_kafka_python():
+    producer = kafka.KafkaProducer(transactional_id="t", **SERVERS)
+    producer.init_transactions()
+    producer.commit_transaction()
+
+
+def sends_outside_by_kafka_python():
+    producer = kafka.KafkaProducer(transactional_id="t", **SERVERS)
+    producer.init_transactions()
+    producer.send("orders", b"x")
+
+
+async def commits_without_a_beginning_by_aiokafka():
+    async with aiokafka.AIOKafkaProducer(transactional_id="t", **SERVERS) as producer:
+        await producer.commit_transaction()
+
+
 BY_KAFKA = {
+    subscribes_to_nothing_by_confluent: "KafkaException: _INVALID_ARG",
+    sends_an_object_by_confluent: "TypeError: a bytes-like object is required, not 'dict'",
+    sends_to_nothing_by_confluent: "TypeError: argument 1 must be str, not None",
+    has_a_number_for_a_header_by_confluent: (
+        "TypeError: expected header value to be None, binary, or unicode string, not int"
+    ),
+    has_text_for_headers_by_confluent: (
+        "TypeError: expected headers to be dict or list of (key, value) tuples, not str"
+    ),
+    has_text_for_a_header_by_kafka_python: (
+        "TypeError: All headers items must be (str, bytes) tuples"
+    ),
+    sends_to_two_words_by_kafka_python: 'ValueError: Topic name "two words" is illegal',
+    pauses_what_it_has_not_by_kafka_python: "KeyError: TopicPartition(topic='orders', partition=7)",
+    commits_without_a_beginning_by_kafka_python: (
+        "KafkaError: KafkaError: TransactionalId t: Invalid transition attempted from state "
+        "READY to state COMMITTING_TRANSACTION"
+    ),
+    sends_outside_by_kafka_python: "IllegalStateError: IllegalStateError: Cannot call send in ",
+    commits_without_a_beginning_by_aiokafka: (
+        "AssertionError: Invalid state transition TransactionState.READY -> "
+        "TransactionState.COMMITTING_TRANSACTION"
+    ),
     commits_an_absent_one_by_confluent: "KafkaException: UNKNOWN_TOPIC_OR_PART",
     seeks_an_absent_one_by_confluent: "KafkaException: _STATE",
     commits_nothing_by_confluent: "KafkaException: _NO_OFFSET",
@@ -259,6 +339,58 @@ async def waits_for_an_answer_of_none(connection):
     await message.ack_sync()
 
 
+async def expects_another_stream(connection):
+    await connection.jetstream().publish("bad.input", b"x", stream="OTHER")
+
+
+async def expects_another_last_id(connection):
+    headers = {"Nats-Expected-Last-Msg-Id": "o1"}
+    await connection.jetstream().publish("bad.input", b"x", headers=headers)
+
+
+async def expects_a_first_one_of_its_subject(connection):
+    stream, headers = connection.jetstream(), {"Nats-Expected-Last-Subject-Sequence": "0"}
+    for subject in ("bad.one", "bad.two", "bad.one"):
+        await stream.publish(subject, b"x", headers=headers)
+
+
+async def expects_no_number(connection):
+    headers = {"Nats-Expected-Last-Sequence": "soon"}
+    await connection.jetstream().publish("bad.input", b"x", headers=headers)
+
+
+async def asks_for_a_time_to_live(connection):
+    await connection.jetstream().publish("bad.input", b"x", headers={"Nats-TTL": "5"})
+
+
+async def asks_for_a_roll_up(connection):
+    await connection.jetstream().publish("bad.input", b"x", headers={"Nats-Rollup": "all"})
+
+
+async def publishes_on_two_words(connection):
+    await connection.publish("two words", b"x")
+
+
+async def publishes_on_nothing(connection):
+    await connection.jetstream().publish("", b"x")
+
+
+async def publishes_text(connection):
+    await connection.publish("nobody", "x")
+
+
+async def has_a_number_for_a_header(connection):
+    await connection.jetstream().publish("bad.input", b"x", headers={"attempt": 1})
+
+
+async def tells_the_id_of_another_without_waiting(connection):
+    for _ in range(2):
+        await connection.publish("bad.input", b"x", headers={"Nats-Msg-Id": "o1"})
+    await connection.flush()
+    info = await connection.jetstream().stream_info("BAD")
+    return f"{info.state.messages} kept"
+
+
 async def expects_another_last_one(connection):
     headers = {"Nats-Expected-Last-Sequence": "99"}
     await connection.jetstream().publish("bad.input", b"x", headers=headers)
@@ -270,13 +402,26 @@ BY_NATS = {
     asks_nobody: "NoRespondersError: ",
     waits_for_an_answer_of_none: "NoRespondersError: ",
     expects_another_last_one: "BadRequestError: ",
+    expects_another_stream: "BadRequestError: nats: BadRequestError: code=400 err_code=10060",
+    expects_another_last_id: "BadRequestError: nats: BadRequestError: code=400 err_code=10070",
+    expects_a_first_one_of_its_subject: (
+        "BadRequestError: nats: BadRequestError: code=400 err_code=10071"
+    ),
+    expects_no_number: "BadRequestError: nats: BadRequestError: code=400 err_code=10071",
+    asks_for_a_time_to_live: "BadRequestError: nats: BadRequestError: code=400 err_code=10166",
+    asks_for_a_roll_up: "ServerError: nats: ServerError: code=500 err_code=10111",
+    publishes_on_two_words: "BadSubjectError: nats: invalid subject",
+    publishes_on_nothing: "BadSubjectError: nats: invalid subject",
+    publishes_text: "TypeError: can't concat str to bytes",
+    has_a_number_for_a_header: "AttributeError: 'int' object has no attribute 'strip'",
+    tells_the_id_of_another_without_waiting: "1 kept",
 }
 
 
 async def by_nats(ask, url):
     connection = await nats.connect(url)
     try:
-        await ask(connection)
+        return await ask(connection)
     except Exception as error:
         return spelled(error)
     finally:

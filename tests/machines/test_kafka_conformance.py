@@ -5,6 +5,7 @@ By default some sequences, in a few seconds. All of them: python -m benchmarks k
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from benchmarks import kafka as comparison
 from benchmarks import kafka_peers
 from benchmarks.kafka_connection import Connection
+from benchmarks.kafka_groups import Members
 from benchmarks.kafka_peers import Peer, packed, subscription
 from chaosharness.machines.kafka import KafkaMachine, refusals
 from chaosharness.machines.kafka import machine as machine_room
@@ -75,6 +77,25 @@ def test_both_show_the_same_of_groups(peer: tuple[Peer, int]) -> None:
     result = comparison.compared(port, name, GROUPS[name], "groups", seed=3)
     assert not result.differences, result.differences[0]
     assert {"join", "heartbeat", "leave"} <= {*result.verbs}
+
+
+def test_a_round_that_the_mock_ended_because_we_were_slow_is_no_difference(
+    mock: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def takes_long(members: Members, step: Any, compare: Any) -> None:
+        time.sleep(0.6)  # the mock ends a round after half a second
+
+    monkeypatch.setattr(Members, "_heartbeat", takes_long)
+    in_a_round = [comparison.Step(*one) for one in (("join", 0), ("join", 1), ("heartbeat",))]
+    result = comparison.Result()
+    real = kafka_peers.Real(mock, "mock")
+    try:
+        with pytest.raises(comparison.Late):
+            comparison.difference(real, KafkaMachine, (*in_a_round,), result.verbs)
+        monkeypatch.undo()
+        assert not comparison.difference(real, KafkaMachine, (*in_a_round,), result.verbs)
+    finally:
+        real.close()
 
 
 def test_each_deviation_of_a_peer_says_where_it_is_known_from() -> None:

@@ -187,6 +187,7 @@ async def _connect(real: Any, self: Any, client_properties: Any = None) -> bool:
         raise exceptions.AMQPConnectionError(*error.args) from error
     wire.session = session
     session.agree(self.heartbeat_timeout)
+    session.user = self.url.user or "guest"
     self.write_queue = wire
     self.connection_tune = commands.Connection.Tune(CHANNELS_MAX, FRAME_MAX, self.heartbeat_timeout)
     self.server_properties = {**SERVER, "version": "4.0"}

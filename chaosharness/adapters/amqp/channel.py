@@ -40,10 +40,17 @@ from chaosharness.handlers.port import current_scope, operate
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.machines.machine import Refusal
+from chaosharness.machines.rabbitmq.asked import (
+    reserved,
+    wrong_arguments,
+    wrong_message,
+)
 from chaosharness.machines.rabbitmq.exchanges import Binding
 from chaosharness.machines.rabbitmq.takers import Push
 from chaosharness.machines.rabbitmq.versions import too_large
 
+_CHECKED: Final = ("delivery_mode", "expiration", "user_id")
+_OF_QUEUES: Final = ("durable", "exclusive", "auto_delete")
 NO_ROUTE: Final = (312, "NO_ROUTE")
 REPLIES: Final = "amq.rabbitmq.reply-to"
 """Direct reply-to: whoever only listens there is let, and whoever asks is told."""
@@ -57,6 +64,7 @@ class Owner(Protocol):
     broker: OpenRabbitMQ
     incarnation: Incarnation
     library: str
+    user: str
     connection: Connection
     lines: dict[int, Any]
     send: Callable[..., None]
@@ -158,16 +166,24 @@ class Line:
             return None
         name = method.queue or self.broker.new_name()
         declared = self.broker.node.declared
-        asked = None if method.passive else queue_of(self.session.library, method)
+        asked = None
+        why = None if method.passive or not method.queue else reserved("queue", name)
+        if not method.passive and why is None:
+            flags = {one: bool(getattr(method, one)) for one in _OF_QUEUES}
+            if name not in self.broker.node.queues:
+                why = wrong_arguments(name, method.arguments or {}, **flags)
+            if why is None:
+                asked = queue_of(self.session.library, method)
+
+        def declare() -> Any:
+            return why or declared.queue(self._link.channel, name, asked)
 
         def answered(queue: Any) -> None:
             self._last_queue = name
             counts = {"message_count": len(queue.order), "consumer_count": len(queue.takers)}
             self._answer("Queue.DeclareOk", queue=name, **counts)
 
-        return self._manage(
-            f"declare {name}", lambda: declared.queue(self._link.channel, name, asked), answered
-        )
+        return self._manage(f"declare {name}", declare, answered)
 
     def _queue_bind(self, method: Any) -> Any:
         return self._bind("queue", self._named(method.queue), method.exchange, method, add=True)
@@ -263,6 +279,9 @@ class Line:
             return None
         if REPLIES in (getattr(properties, "reply_to", None), method.routing_key):
             not_modelled(self.session.library, "basic_publish", f"reply_to {REPLIES}")
+        if (refusal := self._wrong_message(properties)) is not None:
+            self._link.punish(refusal)
+            return None
         carried = properties_of(properties, kind=kind)
         return self._publisher.publish(
             method.exchange,
@@ -275,6 +294,11 @@ class Line:
             persistent=getattr(properties, "delivery_mode", None) == PERSISTENT,
             mandatory=bool(method.mandatory),
         )
+
+    def _wrong_message(self, properties: Any) -> Refusal | None:
+        """Refuse a message by its properties."""
+        asked = {one: getattr(properties, one, None) for one in _CHECKED}
+        return wrong_message(**asked, user=self.session.user)
 
     def write(self) -> None:
         """Leave it to the client to wait for what it has written, from now on."""
@@ -318,6 +342,9 @@ class Line:
     # ---- consuming
 
     def _basic_qos(self, method: Any) -> None:
+        if size := getattr(method, "prefetch_size", 0):
+            self._link.punish(Refusal("540", f"NOT_IMPLEMENTED - prefetch_size!=0 ({size})"))
+            return
         count = method.prefetch_count or 0
         if getattr(method, "global_qos", getattr(method, "global_", False)):
             self.broker.node.limit(self._link.channel, count)
@@ -351,6 +378,8 @@ class Line:
         self._link.consume(queue)
         if self._link.is_open:
             self._answer("Basic.ConsumeOk", consumer_tag=tag)
+        elif (why := self._link.channel.closed_because).startswith("5"):
+            self._link.connection.drop(why)
         else:
             self.broker.world.after(0, lambda _: self._closed())
 

@@ -72,6 +72,7 @@ class Impl(Connection):  # type: ignore[misc]
         self._world = broker.world
         self._shake_hands()
         self._session.agree(self.params.heartbeat)
+        self._session.user = getattr(self.params.credentials, "username", "")
         self._session.turn_away()
 
     def _shake_hands(self) -> None:
@@ -121,10 +122,13 @@ class Impl(Connection):  # type: ignore[misc]
                 "Attempted to send a frame on closed connection."
             )
         if isinstance(frame_value, frame.Method):
+            frame_value.marshal()  # pika raises what cannot be written
             self._perform(frame_value.channel_number, frame_value.method, None)
 
     def _send_message(self, channel_number: int, method_frame: Any, content: Any) -> None:
         properties, body = content
+        frame.Method(channel_number, method_frame).marshal()
+        frame.Header(channel_number, len(body), properties).marshal()
         self._perform(channel_number, method_frame, (properties, body, "type"))
 
     def _perform(self, number: int, method: Any, content: Any) -> None:

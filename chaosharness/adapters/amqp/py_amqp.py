@@ -130,6 +130,8 @@ class Wire:
         connection._on_tune(CHANNELS_MAX, FRAME_MAX, seconds)
         connection._on_open_ok()
         self.session.agree(connection.heartbeat or 0)
+        ways = connection.authentication
+        self.session.user = next((one.username for one in ways if hasattr(one, "username")), "")
         self.session.turn_away()
 
     def attend(self) -> None:
@@ -298,6 +300,10 @@ def _send_method(
     if not isinstance(wire, Wire):
         return real(self, sig, format, args, content, wait, callback, returns_tuple)
     done = promise()
+    if format:
+        dumps(format, args)  # the library raises what cannot be written
+    if content is not None:
+        content._serialize_properties()
     wire.write(self, sig, args, content)
     if callback:
         done.then(callback)

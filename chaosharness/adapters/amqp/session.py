@@ -26,6 +26,7 @@ from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.faults import Crash, Pause
 from chaosharness.handlers.port import current_scope, operate, surface
 from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.machines.rabbitmq.exchanges import PREDECLARED
 
 CONNECT: Final = surface(also=(Crash, Pause))
 """Searched elsewhere: a process that dies as it connects has done nothing yet."""
@@ -33,14 +34,6 @@ CONNECT: Final = surface(also=(Crash, Pause))
 Cause = Literal["refused", "reset", "silent", "closed"]
 """How a connection ends: nobody listens; it is reset; nothing is heard any more; the broker closes
 it with a reason."""
-
-PREDECLARED: Final = (
-    ("amq.direct", "direct"),
-    ("amq.fanout", "fanout"),
-    ("amq.topic", "topic"),
-    ("amq.headers", "headers"),
-    ("amq.match", "headers"),
-)
 
 
 class Session:
@@ -51,6 +44,7 @@ class Session:
         send: Called with what the broker sends: channel number, method's name, its fields, and
             with a message its copy.
         ended: Called once when the connection is lost: how, and in which words.
+        user: Whom the client says that it is; empty where that is not known.
     """
 
     def __init__(
@@ -67,6 +61,7 @@ class Session:
         self.library = library
         self.send = send
         self.ended = ended
+        self.user = ""
         self.connection = Connection(broker)
         self.lines: dict[int, Line] = {}
         self.listens = True
@@ -186,8 +181,8 @@ def connect(
         session = Session(broker, scope.incarnation, library, send, ended)
         if not session.is_open:
             raise Lost(operation)
-        for name, kind in PREDECLARED:
-            broker.node.declared.exchange(name, kind)  # type: ignore[arg-type]
+        for name, kind in PREDECLARED.items():
+            broker.node.declared.exchange(name, kind)
         return session
 
     return operate(f"{broker.name}.connect", have, None, Silent(broker), CONNECT)

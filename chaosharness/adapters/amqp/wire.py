@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.topology import Queue
-from chaosharness.errors import InvalidDefinition, RefusedValue
+from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at, asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 from chaosharness.machines.rabbitmq.declared import ARGUMENTS
@@ -86,18 +86,9 @@ def as_time(seconds: Any) -> datetime:
 
 
 def expiration_of(given: Any) -> int | None:
-    """Return a message's own time to live."""
+    """Return a message's own time to live, which was looked at (`asked.wrong_expiration`)."""
     value = getattr(given, "expiration", None)
-    if value is None:
-        return None
-    if not str(value).isdigit():
-        call_off(
-            RefusedValue(
-                f"the expiration of a message is a whole number of milliseconds, as text, not "
-                f"{value!r}{asked_at()}: RabbitMQ closes the channel for it"
-            )
-        )
-    return int(value)
+    return None if value is None else int(value)
 
 
 def carried_by(copy: Copy) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.machines.machine import Refusal
 from chaosharness.machines.redis import operations as op
 
 
@@ -42,10 +43,33 @@ class Reading:
 
 
 @attrs.frozen
-class WrongType:
-    """A command of another kind of key than this one is: it is refused with WRONGTYPE."""
+class Refused:
+    """A command that the server refuses, whatever there is.
+
+    Attributes:
+        stream: Its first key.
+        why: What it is told: a command of another kind of key than this one is, or too short.
+    """
 
     stream: str
+    why: Refusal
+
+
+FEWEST: Final = {
+    **{"xack": 4, "xadd": 5, "xautoclaim": 6, "xclaim": 6, "xdel": 3, "xlen": 2, "xpending": 3},
+    **{"xrange": 4, "xread": 4, "xreadgroup": 7, "xrevrange": 4, "xtrim": 4},
+}
+"""How many words a command has at least, its name among them (COMMAND INFO of 7.0)."""
+
+
+def too_short(words: tuple[bytes, ...]) -> Command | None:
+    """Return a command that is refused because something is missing; None for any other."""
+    verb = _text(words[0]).lower()
+    if len(words) >= FEWEST.get(verb, 0):
+        return None
+    stream = _text(words[1]) if len(words) > 1 else ""
+    why = Refusal("ERR", f"wrong number of arguments for '{verb}' command")
+    return Command(f"{verb} {stream}", "manage", Refused(stream, why))
 
 
 _OF_OTHER_KEYS: Final = """

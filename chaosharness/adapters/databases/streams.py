@@ -23,9 +23,10 @@ from chaosharness.adapters.databases.commands import (
     OF_OTHER_KEYS,
     Command,
     Reading,
+    Refused,
     Unknown,
-    WrongType,
     is_of_streams,
+    too_short,
     understood,
 )
 from chaosharness.adapters.databases.replies import as_entries, reply_of
@@ -118,11 +119,13 @@ def _commanded(connection: Any, words: tuple[bytes, ...]) -> Command | None:
         verb = words[0].decode().lower()
         if name not in desk.machine.streams or verb not in OF_OTHER_KEYS:
             return None
-        return Command(f"{verb} {name}", "manage", WrongType(name))
+        return Command(f"{verb} {name}", "manage", Refused(name, refusals.WRONG_TYPE))
+    if (short := too_short(words)) is not None:
+        return short
     command = _read(words)
     for name in command.streams:
         if not isinstance(command.asked, op.Exists | op.Type) and _is_stored(connection, name):
-            return Command(command.action, "manage", WrongType(name))
+            return Command(command.action, "manage", Refused(name, refusals.WRONG_TYPE))
     return command
 
 
@@ -244,8 +247,8 @@ class _Work:
         """Do one command; return the answer as it goes over the wire."""
         asked = command.asked
         desk = self.desk
-        if isinstance(asked, WrongType):
-            return reply_of(asked, refusals.WRONG_TYPE)
+        if isinstance(asked, Refused):
+            return reply_of(asked, asked.why)
         if isinstance(asked, op.Add):
             return reply_of(asked, self._added(scope, operation, attempt, asked))
         if isinstance(asked, op.Claim | op.AutoClaim):

@@ -18,12 +18,14 @@ Not modelled:
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from typing import Any, Final
 
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.protocol.command import hpub_cmd, pub_cmd
 
 from chaosharness.adapters.aws.received import Received
 from chaosharness.adapters.dispatch import Library, Seam
@@ -43,6 +45,7 @@ from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
 from chaosharness.brokers.lane import Lane
 from chaosharness.brokers.message import NO_HEADERS, Message
+from chaosharness.brokers.nats.asked import expected_by, id_by, refused_by
 from chaosharness.brokers.nats.desk import Held
 from chaosharness.brokers.nats.errors import NATSError, answered
 from chaosharness.brokers.nats.nats import OpenNATS
@@ -55,6 +58,7 @@ from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.machines.nats import operations as op
 
+_WHITE_SPACE: Final = re.compile(r"[ \t\r\n]")
 LIBRARY_NAME: Final = "nats"
 ACKS: Final = "$JS.ACK."
 VERSION: Final = "2.15.1"
@@ -167,6 +171,33 @@ async def _publish(
     await tell(desk, scope, action, operation, held)
 
 
+def _check(client: Any, subject: str, payload: bytes, headers: Any) -> None:
+    """Raise what nats-py raises by itself: it writes a message before it sends it.
+
+    Raises:
+        BadSubjectError: The subject is empty, or has white space.
+        MaxPayloadError: The server takes no more than 1 MiB.
+        TypeError: The payload is no bytes.
+        AttributeError: A header is no text.
+    """
+    if not subject or (_WHITE_SPACE.search(subject) and not _skips(client)):
+        raise nats.errors.BadSubjectError
+    if len(payload) > client._max_payload:
+        raise nats.errors.MaxPayloadError
+    if headers is None:
+        pub_cmd(subject, "", payload)
+        return
+    for name, value in headers.items():
+        name.strip()
+        value.strip()
+    hpub_cmd(subject, "", bytearray(), payload)
+
+
+def _skips(client: Any) -> bool:
+    """Whether a client was told not to look at subjects (from 2.12 on)."""
+    return bool(getattr(client, "_skip_subject_validation", False))
+
+
 async def _say(
     client: Any,
     desk: OpenNATS,
@@ -179,8 +210,7 @@ async def _say(
     """Say something to those who listen now, and to the streams that keep it."""
     if client.is_draining_pubs:
         raise nats.errors.ConnectionDrainingError
-    if len(payload) > client._max_payload:
-        raise nats.errors.MaxPayloadError
+    _check(client, subject, payload, headers)
     inbox = subject.startswith(client._inbox_prefix.decode())
     said = "respond" if inbox else f"publish_core {subject}"
     note_spoken(scope, LIBRARY_NAME, f"{desk.name}.{said}")
@@ -231,8 +261,7 @@ async def _request(
     scope = current_scope("nats.request")
     desk = _desk(self, scope)
     line = line_to(desk, timeout)
-    if len(payload) > self._max_payload:
-        raise nats.errors.MaxPayloadError
+    _check(self, subject, payload, headers)
     try:
         if subject.startswith(api.PREFIX):
             note_spoken(scope, LIBRARY_NAME, f"{desk.name}.api")
@@ -271,12 +300,12 @@ async def _stored(
     """Publish a message on a subject that a stream keeps; return the stream's answer."""
     note_spoken(scope, LIBRARY_NAME, f"{desk.name}.publish {subject}")
     given = dict(headers or {})
-    expected = given.get("Nats-Expected-Last-Sequence")
+    if (why := refused_by(given)) is not None:
+        raise NATSError(f"{scope.place}/{desk.name}.publish {subject}", why)
     message = Message(
         subject, None, given or NO_HEADERS, bytes(payload), scope.entity, scope.hops + 1
     )
-    sequence = None if expected is None else int(expected)
-    draft = (message, given.get("Nats-Msg-Id"), sequence, scope.message)
+    draft = (message, id_by(given), expected_by(given), scope.message)
     done = await desk.send(client._lane, scope, scope.entity, draft, line)
     said = {"stream": done.stream, "seq": done.sequence}
     return {**said, "duplicate": True} if done.duplicate else said

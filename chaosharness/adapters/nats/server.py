@@ -18,6 +18,8 @@ from chaosharness.kernel.scope import Scope
 
 NOT_FOUND = frozenset((10014, 10037, 10059))
 """Numbers of errors that JetStream answers with 404."""
+FAILED = frozenset((10111,))
+"""Numbers of errors that JetStream answers with 500."""
 
 
 @attrs.frozen
@@ -49,7 +51,7 @@ def error_of(error: NATSError) -> BaseException:
     """Return what nats-py raises where JetStream refuses."""
     if error.err_code == 503:
         return nats.errors.NoRespondersError()
-    code = 404 if error.err_code in NOT_FOUND else 400
+    code = 404 if error.err_code in NOT_FOUND else 500 if error.err_code in FAILED else 400
     said = {"code": code, "err_code": error.err_code, "description": error.description}
     try:
         APIError.from_error(said)

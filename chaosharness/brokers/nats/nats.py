@@ -275,8 +275,8 @@ class NATS:
         return OpenNATS(self, world)
 
 
-Draft = tuple[Message, str | None, int | None, str]
-"""A message to be published: its id, the sequence it expects; and the name of the one in hand."""
+Draft = tuple[Message, str | None, op.Expected | None, str]
+"""A message to be published: its id, what it expects; the name of the one in hand."""
 
 
 class OpenNATS(Desk):
@@ -343,7 +343,8 @@ class OpenNATS(Desk):
             name = key_of(key, topic)
             entity = world.entity_for(name, entity)
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
-        draft = (message, message_id, expected_sequence, scope.message)
+        expected = None if expected_sequence is None else op.Expected(sequence=expected_sequence)
+        draft = (message, message_id, expected, scope.message)
         return self.send(lane, scope, entity, draft, self)
 
     def send(self, lane: Lane, scope: Scope, entity: int, draft: Draft, peer: Peer) -> Any:
@@ -378,7 +379,7 @@ class OpenNATS(Desk):
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> op.Published:
         """Publish a message at a site where a fault may have changed what is published."""
-        message, message_id, expected_sequence, in_hand = draft
+        message, message_id, expected, in_hand = draft
         body = message.body
         name = self.world.publications.name
         message.name = name(operation, message.entity, in_hand, body)
@@ -386,7 +387,7 @@ class OpenNATS(Desk):
             if isinstance(fault, Poison):
                 self._poison(scope, message, fault)
         topic = message.topic
-        publish = op.Publish(topic, body or b"", message, message_id, expected_sequence)
+        publish = op.Publish(topic, body or b"", message, message_id, expected)
         answer: op.Published = answered(operation, self.do(publish, scope, operation, attempt))
         if not answer.duplicate:
             self.core.spread(message)

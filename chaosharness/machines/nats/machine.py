@@ -198,15 +198,15 @@ class NatsMachine:
         self._numbers += 1
         if message is None:
             message = f"m{self._numbers}"
+        expected = operation.expected
+        if expected is not None and expected.stream not in (None, stream.name):
+            return refusals.OTHER_STREAM
         if id is not None and (known := stream.recognise(id, now)) is not None:
             sequence, first = known
             self.emit(Recognised(message, stream.name, first))
             return op.Published(stream.name, sequence, True)
-        if operation.expected_id is not None and operation.expected_id != stream.last_id:
-            return refusals.wrong_id(stream.last_id)
-        expected = operation.expected_sequence
-        if expected is not None and expected != stream.last:
-            return refusals.wrong_sequence(stream.last)
+        if expected is not None and (why := _unlike(stream, subject, expected)) is not None:
+            return why
         wanted, places = stream.readers.get(subject) or self._readers(stream, subject)
         if not wanted and stream.settings.retention == "interest":
             sequence = stream.skip()
@@ -499,3 +499,16 @@ DO: Final[dict[type, Do]] = {
     op.InspectStream: NatsMachine._inspect_stream,
     op.InspectConsumer: NatsMachine._inspect_consumer,
 }
+
+
+def _unlike(stream: Stream, subject: str, expected: op.Expected) -> Refusal | None:
+    """Refuse a message that expects something else of its stream."""
+    if expected.id is not None and expected.id != stream.last_id:
+        return refusals.wrong_id(stream.last_id)
+    if expected.sequence is not None and expected.sequence != stream.last:
+        return refusals.wrong_sequence(stream.last)
+    if expected.of_subject is not None:
+        last = stream.last_of(subject)
+        if expected.of_subject != last:
+            return refusals.wrong_sequence(last)
+    return None

@@ -61,6 +61,24 @@ class DeleteConsumer:
     consumer: str
 
 
+@attrs.frozen(kw_only=True)
+class Expected:
+    """What a message expects of its stream.
+
+    Attributes:
+        stream: `Nats-Expected-Stream`: its name.
+        id: `Nats-Expected-Last-Msg-Id`: the id of its last message.
+        sequence: `Nats-Expected-Last-Sequence`.
+        of_subject: `Nats-Expected-Last-Subject-Sequence`: the sequence of the subject's last
+            message, 0 for a subject without any.
+    """
+
+    stream: str | None = None
+    id: str | None = None
+    sequence: int | None = None
+    of_subject: int | None = None
+
+
 @attrs.define(unsafe_hash=True)
 class Publish:
     """A message on a subject that a stream keeps.
@@ -68,16 +86,14 @@ class Publish:
     Attributes:
         message: What is kept and handed on with all facts; None for a name of its own.
         id: `Nats-Msg-Id`: by it a message is recognised that was published before.
-        expected_sequence: `Nats-Expected-Last-Sequence`.
-        expected_id: `Nats-Expected-Last-Msg-Id`.
+        expected: What it expects of its stream, which refuses it else.
     """
 
     subject: str
     body: bytes
     message: Any = None
     id: str | None = None
-    expected_sequence: int | None = None
-    expected_id: str | None = None
+    expected: Expected | None = None
 
 
 @attrs.define(unsafe_hash=True)

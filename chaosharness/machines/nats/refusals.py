@@ -18,6 +18,7 @@ NO_CONSUMER: Final = Refusal("10014", "consumer not found")
 NO_MESSAGE: Final = Refusal("10037", "no message found")
 NAME_TAKEN: Final = Refusal("10058", "stream name already in use with a different configuration")
 SUBJECTS_OVERLAP: Final = Refusal("10065", "subjects overlap with an existing stream")
+OTHER_STREAM: Final = Refusal("10060", "expected stream does not match")
 FULL: Final = Refusal("10077", "maximum messages exceeded")
 CONSUMER_TAKEN: Final = Refusal("10148", "consumer already exists")
 BACKOFF_TOO_LONG: Final = Refusal(

@@ -99,6 +99,11 @@ class Stream:
         """Return the messages of a subject, the oldest first."""
         return [one for one in self.records.values() if one.subject == subject]
 
+    def last_of(self, subject: str) -> int:
+        """Return the sequence of the last message of a subject; 0 if there is none."""
+        found = (one.sequence for one in reversed(self.records.values()) if one.subject == subject)
+        return next(found, 0)
+
     def skip(self) -> int:
         """Use up a sequence for a message that nobody wants."""
         self.last += 1

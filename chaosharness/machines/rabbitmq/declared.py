@@ -14,8 +14,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from chaosharness.machines.machine import Refusal
+from chaosharness.machines.rabbitmq.asked import (
+    RESERVED,
+    reserved,
+    system_exchange,
+    unknown_exchange_type,
+)
 from chaosharness.machines.rabbitmq.deaths import Gone
-from chaosharness.machines.rabbitmq.exchanges import Binding, ExchangeKind, OpenExchange, Routes
+from chaosharness.machines.rabbitmq.exchanges import (
+    EXCHANGE_KINDS,
+    PREDECLARED,
+    Binding,
+    ExchangeKind,
+    OpenExchange,
+    Routes,
+)
 from chaosharness.machines.rabbitmq.kept import Arguments
 from chaosharness.machines.rabbitmq.takers import Channel, OpenQueue
 from chaosharness.machines.rabbitmq.versions import Version
@@ -215,11 +228,16 @@ class Declared:
     ) -> OpenExchange | Refusal:
         """Declare an exchange; without a kind only ask for it (`passive`)."""
         found = self.routes.exchanges.get(name)
+        if kind is not None and kind not in EXCHANGE_KINDS:
+            return unknown_exchange_type(kind)
         if not name:
             return DEFAULT_EXCHANGE
         if found is None:
             if kind is None:
                 return no_exchange(name)
+            why = None if name in PREDECLARED else reserved("exchange", name)
+            if why is not None:
+                return why
             found = OpenExchange(name, kind, alternate=alternate, durable=durable)
             self.routes.exchanges[name] = found
             self.changes += 1
@@ -234,6 +252,8 @@ class Declared:
         found = self.routes.exchanges.get(name)
         if not name:
             return DEFAULT_EXCHANGE
+        if name.startswith(RESERVED):
+            return system_exchange(name)
         if found is None:
             return None
         if if_unused and found.bindings:

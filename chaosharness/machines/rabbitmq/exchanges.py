@@ -16,6 +16,14 @@ import attrs
 
 ExchangeKind = Literal["direct", "topic", "fanout", "headers"]
 EXCHANGE_KINDS: Final = ("direct", "topic", "fanout", "headers")
+PREDECLARED: Final[dict[str, ExchangeKind]] = {
+    "amq.direct": "direct",
+    "amq.fanout": "fanout",
+    "amq.topic": "topic",
+    "amq.headers": "headers",
+    "amq.match": "headers",
+}
+"""What is there without anybody's doing."""
 Destination = Literal["queue", "exchange"]
 
 MATCHES: Final = ("all", "any", "all-with-x", "any-with-x")

@@ -135,11 +135,23 @@ def encryption_after(given: Mapping[str, str], before: Mapping[str, str]) -> Any
 
 # ---- message attributes
 
+ATTRIBUTES_MAX: Final = 10
+PREFIXES: Final = ("Binary", "Number", "String")
+"""SQS Developer Guide, "Amazon SQS message metadata": so many, and of these types."""
+
 
 def check_attributes(given: Mapping[str, Any]) -> Refusal | None:
-    """Refuse message attributes without a value."""
+    """Refuse message attributes without a value, of another type, or too many."""
+    if len(given) > ATTRIBUTES_MAX:
+        most = f"exceeds the allowed maximum [{ATTRIBUTES_MAX}]"
+        return invalid(f"Number of message attributes [{len(given)}] {most}.")
     for name, one in given.items():
         kind = one["DataType"]
+        if not kind.startswith(PREFIXES):
+            return invalid(
+                f"The type of message (user) attribute '{name}' is invalid. You must use only the "
+                f"following supported type prefixes: {', '.join(PREFIXES)}."
+            )
         value = one.get("BinaryValue" if kind.startswith("Binary") else "StringValue")
         if not value:
             return invalid(

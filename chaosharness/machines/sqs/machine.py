@@ -65,9 +65,10 @@ class SqsMachine:
         """Do what is asked for; return an answer, or a `Refusal`."""
         if self.alarm.not_before <= now:
             self.tick(now)
-        do = DO.get(type(operation))
-        if do is None:
-            raise TypeError(f"{operation!r} is no operation of SQS")
+        try:
+            do = DO[type(operation)]
+        except KeyError:
+            raise TypeError(f"{operation!r} is no operation of SQS") from None
         return do(self, operation, now)
 
     def due(self) -> int | None:

@@ -20,6 +20,9 @@ DELETED_RECENTLY: Final = Refusal(
 NO_QUEUE: Final = Refusal(
     "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist."
 )
+CONTENTS: Final = Refusal(
+    "InvalidMessageContents", "The message contains characters outside the allowed set."
+)
 OVER_LIMIT: Final = Refusal("OverLimit", "Too many messages in flight.")
 
 

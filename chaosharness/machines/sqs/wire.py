@@ -39,6 +39,8 @@ Answer = dict[str, Any] | Refusal
 URL: Final = "https://sqs.eu-central-1.amazonaws.com/000000000000/"
 BATCH_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
 LIST_MAX: Final = 1_000
+NOT_ALLOWED: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no message may have (API Reference, `SendMessage`: the characters of XML 1.0)."""
 SENDER: Final = "000000000000"
 
 
@@ -191,6 +193,8 @@ class SqsWire:
         body = given.get("MessageBody")
         if not body:
             return refusals.missing("MessageBody")
+        if NOT_ALLOWED.search(body) is not None:
+            return refusals.CONTENTS
         attributes = given.get("MessageAttributes", {})
         group, unique = given.get("MessageGroupId"), given.get("MessageDeduplicationId")
         refusal = (

@@ -44,6 +44,13 @@ from chaosharness.handlers.port import current_scope
 from chaosharness.kernel.spans import EPOCH_MS
 
 SECOND_MS: Final = 1_000
+READY: Final = "TransactionState.READY"
+IN_TRANSACTION: Final = "TransactionState.IN_TRANSACTION"
+ENDING: Final = {
+    "commit": "TransactionState.COMMITTING_TRANSACTION",
+    "abort": "TransactionState.ABORTING_TRANSACTION",
+}
+"""What the client calls the states of a transaction."""
 
 
 class Producer:
@@ -86,7 +93,7 @@ class Producer:
         self._sender: Sender | None = None
         self._under_way: dict[asyncio.Future[Any], None] = {}
         self._transaction: Any = None
-        self._state = "outside"
+        self._state = READY
         self._wrong: BaseException | None = None
         self.closed = False
         self._world.know_duration(linger_ms)
@@ -153,7 +160,7 @@ class Producer:
         if partition is not None:
             assert partition >= 0
             assert partition < len(self._cluster.logs[topic]), "Unrecognized partition"
-        if self._transactional_id is not None and self._state != "inside":
+        if self._transactional_id is not None and self._state != IN_TRANSACTION:
             raise errors.IllegalOperation("Can't send messages while not in transaction")
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
         written = self._written(key, value, headers)
@@ -244,7 +251,7 @@ class Producer:
         self._ensure()
         if self._wrong is not None:
             raise self._wrong
-        self._go("outside", "inside")
+        self._go(READY, IN_TRANSACTION)
         try:
             self._transaction.begin()
         except ProducerFenced as error:
@@ -261,15 +268,15 @@ class Producer:
 
     async def _end(self, how: str) -> None:
         self._ensure()
-        self._go("inside", "ending")
+        self._go(IN_TRANSACTION, ENDING[how])
         await self.flush()
         await self._asked(getattr(self._transaction, how))
-        self._state = "outside"
+        self._state = READY
 
     async def send_offsets_to_transaction(self, offsets: Any, group_id: str) -> None:
         """Have offsets of a group committed with it; no member of the group is named."""
         self._ensure()
-        if self._state != "inside":
+        if self._state != IN_TRANSACTION:
             raise errors.IllegalOperation("Not in the middle of a transaction")
         if not group_id or not isinstance(group_id, str):
             raise ValueError(group_id)

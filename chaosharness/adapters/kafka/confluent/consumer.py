@@ -133,6 +133,9 @@ class Consumer:
         self._alive()
         if isinstance(topics, str) or not all(isinstance(one, str) for one in topics):
             raise TypeError("expected list of topic unicode strings")
+        if not topics:
+            code = KafkaError._INVALID_ARG
+            raise refusal(code, f"Failed to set subscription: {words_of(code)}")
         for listener in (on_assign, on_revoke, on_lost):
             if listener is not None and not callable(listener):
                 raise TypeError("expected callable for listeners")

@@ -46,7 +46,7 @@ def places_of(partitions: Iterable[Any]) -> list[Place]:
     """
     found = list(partitions)
     if not all(isinstance(one, TopicPartition) for one in found):
-        raise TypeError("expected list of TopicPartition")
+        raise TypeError("requires list of TopicPartition")
     return [place_of(one) for one in found]
 
 

@@ -175,9 +175,12 @@ class Producer:
     ) -> None:
         """Hand over a record, which is sent a little later."""
         scope = current_scope("produce", self._world)
-        for what, one in (("value", value), ("key", key)):
+        if not isinstance(topic, str):
+            raise TypeError(f"argument 1 must be str, not {_kind(topic)}")
+        for one in (value, key):
             if one is not None and not isinstance(one, str | bytes | bytearray):
-                raise TypeError(f"{what} must be str or bytes, not {type(one).__name__}")
+                raise TypeError(f"a bytes-like object is required, not '{type(one).__name__}'")
+        _check_headers(headers)
         if self._transactions is not None:
             self._transactions.check_produce()
         self._check_size(value, key, headers)
@@ -479,6 +482,27 @@ def _partition_of(draft: Draft, stored: Stored | None, answered: bool) -> int:
 
 def _unable(code: int) -> Exception:
     return refusal(code, f"Unable to produce message: {words_of(code)}")
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _check_headers(headers: Any) -> None:
+    """Refuse headers that the client cannot write.
+
+    Raises:
+        TypeError: They are no names with text, bytes or None.
+    """
+    if headers is None:
+        return
+    if not isinstance(headers, dict | list):
+        right = "dict or list of (key, value) tuples"
+        raise TypeError(f"expected headers to be {right}, not {_kind(headers)}")
+    for _, value in headers.items() if isinstance(headers, dict) else headers:
+        if not isinstance(value, str | bytes | bytearray | None):
+            right = "None, binary, or unicode string"
+            raise TypeError(f"expected header value to be {right}, not {_kind(value)}")
 
 
 def _by_name(headers: Any) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from kafka.future import Future
 from kafka.producer.future import FutureRecordMetadata, RecordMetadata
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
+from kafka.util import ensure_valid_topic_name
 
 from chaosharness.adapters.kafka.absent import is_absent, note_lost
 from chaosharness.adapters.kafka.kafka_python.records import (
@@ -48,6 +49,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.kafka.partitioners import log_partition_for
 
+ENDING: Final = {"commit": "COMMITTING_TRANSACTION", "abort": "ABORTING_TRANSACTION"}
 DEFAULTS: Final[dict[str, Any]] = dict(KafkaProducer.DEFAULT_CONFIG)
 
 
@@ -171,7 +173,8 @@ class Producer:
         if sender is None:
             raise errors.IllegalStateError("Cannot send before init_transactions()")
         if self._transaction is not None and not self._begun:
-            raise errors.IllegalStateError("Cannot call send when no transaction is begun")
+            raise errors.IllegalStateError("Cannot call send in state READY")
+        ensure_valid_topic_name(topic)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
         try:
             self._until_there(topic)
@@ -227,6 +230,8 @@ class Producer:
         """
         if headers is not None and not isinstance(headers, list):
             raise TypeError("headers must be list-type")
+        if not all(map(_is_header, headers or ())):
+            raise TypeError("All headers items must be (str, bytes) tuples")
         found: list[bytes | None] = []
         for what, one in (("key", key), ("value", value)):
             writer = self.config[f"{what}_serializer"]
@@ -274,28 +279,40 @@ class Producer:
 
     def init_transactions(self) -> None:
         """Get a number; who had it before is fenced, and its transaction aborted."""
-        self._ensure("call init_transactions")
+        self._ensure()
         if self._transaction is None:  # all replicas have one configuration
             name = f"{self.config['transactional_id']}#{self._replica}"
             self._transaction = self._cluster.publisher(transactional_id=name)
             self._sender = self._sending(self._transaction)
 
-    def _ensure(self, what: str) -> None:
+    def _ensure(self) -> None:
         if not self.config["transactional_id"]:
-            raise errors.IllegalStateError(f"Cannot {what} without setting a transactional_id.")
+            raise errors.IllegalStateError(
+                "Transactional method invoked on a non-transactional producer."
+            )
         if self._wrong is not None:
             raise self._wrong
 
     def _inside(self, what: str) -> None:
-        self._ensure(what)
+        self._ensure()
         if not self._begun:
             raise errors.IllegalStateError(f"Cannot {what} when no transaction is begun")
 
+    def _no_way(self, to: str) -> Exception:
+        """Return what is raised of a step that the state of its transaction does not allow."""
+        now = "IN_TRANSACTION" if self._begun else "READY"
+        now = "UNINITIALIZED" if self._transaction is None else now
+        way = f"from state {now} to state {to}"
+        name = self.config["transactional_id"]
+        words = f"TransactionalId {name}: Invalid transition attempted {way}"
+        error: Exception = errors.KafkaError(words)
+        return error
+
     def begin_transaction(self) -> None:
         """Begin a transaction."""
-        self._ensure("begin a transaction")
+        self._ensure()
         if self._transaction is None or self._begun:
-            raise errors.KafkaError("Invalid transition attempted")
+            raise self._no_way("IN_TRANSACTION")
         try:
             self._transaction.begin()
         except ProducerFenced as error:
@@ -323,9 +340,9 @@ class Producer:
         self._end("abort")
 
     def _end(self, how: str) -> None:
-        self._ensure(f"{how} a transaction")
+        self._ensure()
         if not self._begun:
-            raise errors.KafkaError("Invalid transition attempted")
+            raise self._no_way(ENDING[how])
         self.flush()
         self._asked(getattr(self._transaction, how))
         self._begun = False
@@ -408,6 +425,12 @@ class Promise(FutureRecordMetadata):  # type: ignore[misc]
         if self.exception is not None:
             raise self.exception
         return self.value
+
+
+def _is_header(one: Any) -> bool:
+    """Say whether the client can write a header."""
+    pair = isinstance(one, tuple) and len(one) == 2
+    return pair and isinstance(one[0], str) and isinstance(one[1], bytes)
 
 
 def _call(calls: list[Callable[[Any], Any]], told: Any) -> None:

@@ -48,7 +48,11 @@ _RESETS: Final = {
     "largest": "latest",
     "none": "error",
 }
-ONE_WAY: Final = "You must choose only one way to configure your consumer"
+ONE_WAY: Final = (
+    "You must choose only one way to configure your consumer: (1) subscribe to specific topics by "
+    "name, (2) subscribe to topics matching a regex pattern, (3) assign itself specific "
+    "topic-partitions."
+)
 
 
 def _as_it_is(body: bytes | None) -> bytes | None:
@@ -250,6 +254,18 @@ class Standing:
 
     # ---- where it is
 
+    def _paused(self, places: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return log partitions that it has.
+
+        Raises:
+            KeyError: It has not: the client looks them up, and does not check.
+        """
+        try:
+            return self._mine(places)
+        except ValueError:
+            mine = self.assignment()
+            raise KeyError(next(one for one in places if one not in mine)) from None
+
     def _mine(self, places: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return log partitions that it has: these, or all.
 
@@ -353,14 +369,14 @@ class Standing:
     def pause(self, *partitions: Any) -> None:
         """Hand out nothing of these until `resume`."""
         if partitions:
-            mine = self._mine(partitions)
+            mine = self._paused(partitions)
             self._give_back([one for one in self._unread if (one.topic, one.partition) in mine])
             self._consumer.pause(*mine)
 
     def resume(self, *partitions: Any) -> None:
         """Hand them out again."""
         if partitions:
-            self._consumer.resume(*self._mine(partitions))
+            self._consumer.resume(*self._paused(partitions))
 
     def paused(self) -> Partitions:
         """Return the log partitions that are paused."""
