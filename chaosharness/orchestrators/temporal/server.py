@@ -480,8 +480,8 @@ class Server:
         run.timers.clear()
         run.buffer.clear()
         updates.end(run)
+        children.leave(self, run)  # those of a run that goes on as another one, too
         if status != "CONTINUED_AS_NEW" and not followed:
-            children.leave(self, run)
             children.tell_parent(self, run, status, told)
             timetables.ended(self, run)
 
