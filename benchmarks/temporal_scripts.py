@@ -31,12 +31,13 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from tests.orchestrators.temporal.replayed import BEGUN, refusals
 from tests.orchestrators.temporal.scripts.generated import GENERATED, SEEDS, generated
 from tests.orchestrators.temporal.scripts.normal import normal
 from tests.orchestrators.temporal.scripts.played import difference, keep, recordings
 from tests.orchestrators.temporal.scripts.scripts import SCRIPTS
 from tests.orchestrators.temporal.scripts.workflows import ACTIVITIES, WORKFLOWS
-from tests.orchestrators.temporal.test_scripts import BEGUN, refusals, under_every_fault
+from tests.orchestrators.temporal.test_scripts import under_every_fault
 
 WAIT_S = 20
 AT_ONCE = 6
@@ -155,7 +156,7 @@ def under_every_single_fault(names: Sequence[str]) -> int:
         runs = under_every_fault(name)
         texts = {text for run in runs for text in run.event_histories.values()}
         many += sum(BEGUN in text for text in texts)
-        refused += len(refusals(runs))
+        refused += len(refusals(runs, WORKFLOWS))
     print(f"{many:,} different histories, {refused} refused by the real core")
     return refused
 

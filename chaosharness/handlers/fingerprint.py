@@ -450,6 +450,38 @@ def frames_of(coroutine: Any) -> Iterator[FrameType]:
             yield frame
 
 
+_ENDS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS"})
+_JUMPS: Final = frozenset(
+    {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_ABSOLUTE", "JUMP"}
+)
+
+
+def leads_out(code: CodeType, lasti: int) -> bool:
+    """Say whether code may come to its end from where it stands: errors of others left aside.
+
+    Args:
+        code: The code.
+        lasti: Where it stands: a frame's `f_lasti`.
+    """
+    row = [*dis.get_instructions(code)]
+    places = {one.offset: index for index, one in enumerate(row)}
+    left = [index for index, one in enumerate(row) if one.offset == lasti][:1]
+    met: set[int] = set()
+    while left:
+        index = left.pop()
+        if index in met or index >= len(row):
+            continue
+        met.add(index)
+        one = row[index]
+        if one.opname in _ENDS:
+            return True
+        if one.opcode in dis.hasjrel or one.opcode in dis.hasjabs:
+            left.append(places[one.argval])
+        if one.opname not in _JUMPS and one.opname != "RERAISE":
+            left.append(index + 1)
+    return not met
+
+
 def of_function(function: Callable[..., Any]) -> State:
     """Return the fingerprint of what a function knows between two calls."""
     look = Look()
@@ -457,4 +489,4 @@ def of_function(function: Callable[..., Any]) -> State:
     return look.state()
 
 
-__all__ = ["Look", "frames_of", "is_own", "of_coroutines", "of_function"]
+__all__ = ["Look", "frames_of", "is_own", "leads_out", "of_coroutines", "of_function"]

@@ -110,6 +110,7 @@ class World:
         "on_missed",
         "on_network",
         "on_read",
+        "on_restless",
         "on_settled",
         "on_stuck",
         "on_turn",
@@ -181,6 +182,8 @@ class World:
         """Asked at the end: which messages nobody took, though somebody would have later."""
         self.on_living: list[Callable[[], Iterable[Waiting]]] = []
         """Asked then, too: what goes on for ever by design, until somebody outside ends it."""
+        self.on_restless: list[Callable[[], str]] = []
+        """Asked where a run never comes to rest: what may be meant to go on, or nothing."""
         self.may_wait: frozenset[str] = frozenset()  # workflows, states, tasks, steps: by name
         self.on_turn: Callable[[Hashable], None] | None = None
         self.past: set[str] = set()  # what went past this world: where to
@@ -533,7 +536,8 @@ class World:
                 self.end(*self._settled())
             else:
                 lasted_ms = max(self.budget.calm_ms, self.promised_ms - self.calm_since)
-                self.end("budget", never_quiet(lasted_ms, self.raw))
+                words = next(filter(None, (ask() for ask in self.on_restless)), "")
+                self.end("budget", never_quiet(lasted_ms, self.raw) + words)
 
     def _not_meant(self, asked: Iterable[Callable[[], Iterable[Waiting]]]) -> Iterator[Waiting]:
         """Yield what waits, but for what the user said may."""
@@ -733,6 +737,7 @@ class World:
         self.on_waiting.clear()
         self.on_missed.clear()
         self.on_living.clear()
+        self.on_restless.clear()
         self.before_end.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = self.on_read = self.on_stuck = None

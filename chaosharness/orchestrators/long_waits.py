@@ -13,18 +13,26 @@ from typing import Final
 
 from chaosharness.kernel.world import World
 
-__all__ = ["LONG_MS", "LongWaits", "how_often"]
+__all__ = ["AGAIN_MIN", "LONG_MS", "LongWaits", "Rows", "how_often", "if_meant"]
 
 LONG_MS: Final = 6 * 3_600_000
 """From how long on a wait is one that the calm is lengthened for."""
 TIMES_MAX: Final = 50
 """How often it is, in a run: a workflow that waits a month, and another one, may have no end."""
 
+AGAIN_MIN: Final = 10
+"""A workflow that has waited so often may be meant to go on."""
+
 MEANT_TIMES: Final = 12
 """And how often where the user says that it has no end: later attempts are struck by no fault."""
 
 FAR_MS: Final = 1_000 * 365 * 24 * 3_600_000
 """What is due in a thousand years is not waited for: no calendar knows when that is."""
+
+
+def if_meant(who: str, name: str) -> str:
+    """Return what to say of a workflow that has waited again and again to the end of the calm."""
+    return f". {who} waits again and again: if that is meant, System(..., may_wait=[{name!r}])"
 
 
 def how_often(world: World, name: str) -> tuple[int, int]:
@@ -39,6 +47,30 @@ def how_often(world: World, name: str) -> tuple[int, int]:
         name: The name of the workflow.
     """
     return (MEANT_TIMES, 0) if name in world.may_wait else (TIMES_MAX, LONG_MS)
+
+
+class Rows:
+    """How many waits came one after the other, of each family of workflows: one and what it has
+    started, and they again, since a loop may begin another workflow each time round. Waits side by
+    side count as one."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, dict[int, int]] = {}
+
+    def add(self, family: str, now_ms: int, due_ms: int) -> int:
+        """Return the place of a new wait in its row, from 1 on.
+
+        Args:
+            family: The workflow that began it all, by its id.
+            now_ms: When the wait begins.
+            due_ms: When it is over.
+        """
+        ends = self._ends.setdefault(family, {})
+        place = 1 + max((ends[at] for at in ends if at <= now_ms), default=0)
+        for at in [at for at in ends if at <= now_ms and ends[at] < place - 1]:
+            del ends[at]
+        ends[due_ms] = max(place, ends.get(due_ms, 0))
+        return place
 
 
 class LongWaits:

@@ -10,7 +10,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.colours import is_async, made_at
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.kernel import allowed
-from chaosharness.kernel.world import Budget
+from chaosharness.kernel.world import Budget, World
 from chaosharness.schedule import Schedule
 from chaosharness.system.parts import name_of
 
@@ -47,6 +47,39 @@ def names_that_wait(given: Any) -> frozenset[str]:
         right = "names of workflows, states, tasks or steps: ['Subscription']"
         raise allowed.refused("System", "may_wait", right, given)
     return frozenset(names)
+
+
+def check_names_that_wait(system: str, world: World, at: str) -> None:
+    """Refuse a name in `may_wait` that nothing has, once a run without faults has shown them all.
+
+    Of a saga that is code, and of a workflow of whatever name, nobody knows all names: then any may
+    be right.
+
+    Args:
+        system: The name of the system.
+        world: The run, which is over.
+        at: The user's line that named them.
+    """
+    known: set[str] = set()
+    for state in world.states.values():
+        names_of = getattr(state, "names_that_wait", None)
+        names = names_of() if names_of is not None else ()
+        if names is None:
+            return
+        known.update(names)
+    for name in sorted(world.may_wait - known):
+        there = f"; there are: {allowed.listed(sorted(known))}" if known else ", and there is none"
+        world.refuse(
+            InvalidDefinition(
+                f"System({system!r}): may_wait has {name!r}, which is no workflow, state, task or "
+                f"step of this system{there}{_near(name, known)}{at}"
+            )
+        )
+
+
+def _near(name: str, known: set[str]) -> str:
+    near = allowed.meant(name, known)
+    return f".{near}" if near else ""
 
 
 def wired_at(given: Iterable[Callable[..., Any]]) -> str:

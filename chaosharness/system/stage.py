@@ -19,6 +19,7 @@ from chaosharness.handlers.unlogged import unlogged
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Ending, World
 from chaosharness.system.env import Env
+from chaosharness.system.given import check_names_that_wait
 from chaosharness.system.parts import (
     CLIENT,
     OUTSIDE,
@@ -46,6 +47,7 @@ class Declared(Protocol):
     name: str
     arrival_ms: int
     settles: bool
+    waits_at: str
     resources: dict[str, Any]
     instead: Mapping[str, Any]
     openable: dict[tuple[int, str], str]
@@ -116,6 +118,8 @@ class Stage:
         ending = current_crew().play(world)
         refuse_kept(world, (incarnation, *world.incarnations))
         self._miss_workers()
+        if world.may_wait and world.error is None and not world.struck():
+            check_names_that_wait(self.system.name, world, self.system.waits_at)
         if world.error is None:
             for state in world.states.values():
                 if hasattr(state, "final"):

@@ -77,7 +77,8 @@ class System:
             they hold begins anew in the same way.
         may_wait: What may wait for ever, or for somebody who does not come in this workload:
             workflows that are ended by a signal or a cancellation alone, states, tasks and steps,
-            by name (`Subscription`, `Approval`). No door tells of them, and none is stuck.
+            by name (`Subscription`, `Approval`). No door tells of them, and none is stuck. A name
+            that nothing has is refused by the first run without faults.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class System:
         self._entry: Callable[..., Any] | None = None
         self.module_state = ModuleState(self.given, named(shared), named(own, "own", "acme_common"))
         self.may_wait = names_that_wait(may_wait)
+        self.waits_at = asked_at() if self.may_wait else ""
         self._calm: dict[str, Run] = {}
         self._families: dict[str, Family] = {}
         self._same: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -122,9 +123,31 @@ def test_step_functions_a_function_that_is_not_there_fails_the_task() -> None:
     }
 
 
-def test_step_functions_a_function_that_nothing_runs_is_refused() -> None:
-    with pytest.raises(InvalidDefinition, match="runs a function 'c'; they run: a, b"):
-        updated(machine("a", "b"), functions="abc")
+def test_step_functions_a_function_that_nothing_runs_may_be_there() -> None:
+    assert updated(machine("a", "b"), functions="abc").ending.verdict == "quiet"
+
+
+def test_step_functions_a_function_with_a_misspelt_name_is_refused() -> None:
+    """Also where the run without faults does not come by it: a compensation, mostly."""
+    undo = {"Type": "Task", "Resource": "refund", "End": True}
+    begin = {"Type": "Task", "Resource": "charge", "End": True,
+             "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Undo"}]}  # fmt: skip
+    shop = System("misspelt")
+    machines = {"m": {"StartAt": "Begin", "States": {"Begin": begin, "Undo": undo}}}
+    sfn = shop.add(StepFunctions("sfn", machines=machines))
+
+    @shop.service("functions")
+    def serve(env: Any) -> None:
+        for name in ("charge", "refnud"):
+            env.function(sfn, name, lambda event, context: None)
+
+    @shop.entry(examples=[{}])
+    def start(env: Any, item: Any) -> None:
+        env.client(sfn).start_execution(stateMachineArn="m", name="x", input="{}")
+
+    words = "runs a function 'refnud'; they run: charge, refund. Is 'refund' meant?"
+    with pytest.raises(InvalidDefinition, match=re.escape(words)):
+        shop.run()
 
 
 def test_step_functions_previous_is_of_a_machine_of_its_own() -> None:

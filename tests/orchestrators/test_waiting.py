@@ -295,13 +295,15 @@ def conductor_monthly(may_wait: Any = (), **given: Any) -> System:
     return system
 
 
-def saga(*, within_ms: int | None = None, may_wait: Any = ()) -> System:
+def saga(*, within_ms: int | None = None, may_wait: Any = (), order: Saga | None = None) -> System:
     system = System("waits", may_wait=may_wait)
     queues = {"orders": Queue("quorum", dead_letter="parked"), "parked": Queue("quorum")}
     rabbit = system.add(RabbitMQ("rabbit", queues=queues))
     store = system.add(SagaStore("db"))
     bank = system.add(Gateway("bank"))
-    order = Saga("order", Step("charge", undo="refund"), Approval("boss", within_ms=within_ms))
+    if order is None:
+        boss = Approval("boss", within_ms=within_ms)
+        order = Saga("order", Step("charge", undo="refund"), boss)
 
     @system.service("desk")
     def desk(env: Env) -> None:
@@ -455,6 +457,7 @@ def test_what_goes_on_for_ever_is_judged_as_a_whole() -> None:
 def test_one_that_asks_each_minute_for_ever_never_comes_to_rest_unless_it_may() -> None:
     [found] = explore(temporal(Minutely), faults_max=0).counterexamples
     assert "the system never came to rest" in found.findings[0].summary
+    assert "if that is meant, System(..., may_wait=['Minutely'])" in found.findings[0].summary
 
 
 @pytest.mark.parametrize("given", [[1], {"Holds": 1}, [""], None])
@@ -463,7 +466,105 @@ def test_names_of_what_may_wait_are_names(given: Any) -> None:
         System("waits", may_wait=given)
 
 
+MISSPELT: list[Any] = [
+    pytest.param(partial(temporal, Approved), "Aproved", "Approved", id="temporal"),
+    pytest.param(step_functions, "ask", "Ask", id="step functions"),
+    pytest.param(partial(conductor, "HUMAN"), "yess", "yes", id="conductor"),
+    pytest.param(saga, "bos", "boss", id="saga"),
+]
+
+
+@pytest.mark.parametrize(("build", "name", "right"), MISSPELT)
+def test_a_name_that_nothing_has_is_refused(build: Any, name: str, right: str) -> None:
+    with pytest.raises(InvalidDefinition) as told:
+        build(may_wait=[name]).run()
+    words = f"System('waits'): may_wait has {name!r}, which is no workflow, state, task or step of"
+    assert str(told.value).startswith(f"{words} this system; there are: ")
+    assert f". Is {right!r} meant? (at tests/orchestrators/test_waiting.py:" in str(told.value)
+
+
+def test_a_name_that_may_be_one_of_a_saga_in_code_is_not_refused() -> None:
+    async def order(flow: Any, input: Any) -> None:
+        await flow.do("charge", undo="refund")
+        if input.get("large"):
+            await flow.approval("boss")
+
+    shop = saga(may_wait=["boss"], order=Saga("order", order))
+    assert shop.run().ending.verdict == "quiet"
+
+
+def monthly_flows(pause: str, may_wait: Any = ()) -> System:
+    """A loop that begins another workflow each time round: that one waits."""
+    system = System("waits", may_wait=may_wait)
+    month = {"name": "month", "tasks": [
+        {"name": "charge", "taskReferenceName": "charge", "type": "SIMPLE"},
+        {"name": "pause", "taskReferenceName": "pause", "type": "WAIT",
+         "inputParameters": {"duration": pause}},
+    ]}  # fmt: skip
+    inner = {"name": "one", "taskReferenceName": "one", "type": "SUB_WORKFLOW",
+             "subWorkflowParam": {"name": "month"}}  # fmt: skip
+    each = {"name": "each", "taskReferenceName": "each", "type": "DO_WHILE",
+            "loopCondition": "true", "loopOver": [inner]}  # fmt: skip
+    flows = [month, {"name": "w", "tasks": [each]}]
+    server = system.add(Conductor("conductor", workflows=flows, tasks=[{"name": "charge"}]))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("workers")
+    def workers(env: Env) -> None:
+        money = env.client(bank)
+
+        def charge() -> None:
+            money.charge("o1", 500, key=str(env.now_ms()))
+
+        env.task_worker(server, charge)
+
+    @system.entry(examples=["o1"])
+    def place(env: Env, id: str) -> None:
+        env.client(server).start_workflow_by_name("w", {})
+
+    return system
+
+
+def test_a_loop_of_workflows_that_wait_is_left_as_one_of_waits_is() -> None:
+    campaign = explore(monthly_flows("30 days"), faults_max=0)
+    assert campaign.counterexamples == ()
+    assert "goes on for ever by its task 'pause' (WAIT)" in str(campaign.upset)
+
+
+@pytest.mark.parametrize("name", ["w", "month"])
+def test_a_loop_of_workflows_that_wait_may_be_named_by_either(name: str) -> None:
+    campaign = explore(monthly_flows("1 hour", [name]), faults_max=0)
+    assert (campaign.counterexamples, campaign.upset) == ((), ())
+
+
+def test_a_loop_of_short_waits_says_what_to_do_if_it_is_meant() -> None:
+    [found] = explore(monthly_flows("1 hour"), faults_max=0).counterexamples
+    words = "Workflow 'w-1' waits again and again: if that is meant, System(..., may_wait=['w'])"
+    assert words in found.findings[0].summary
+
+
+def test_sixty_waits_side_by_side_are_no_row() -> None:
+    """Each of them is waited for."""
+    system = System("waits")
+    forks = [[{"name": f"p{n}", "taskReferenceName": f"p{n}", "type": "WAIT",
+               "inputParameters": {"duration": "2 days"}}] for n in range(60)]  # fmt: skip
+    tasks = [
+        {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN", "forkTasks": forks},
+        {"name": "j", "taskReferenceName": "j", "type": "JOIN",
+         "joinOn": [f"p{n}" for n in range(60)]},
+    ]  # fmt: skip
+    server = system.add(Conductor("conductor", workflows=[{"name": "w", "tasks": tasks}]))
+
+    @system.entry(examples=["o1"])
+    def place(env: Env, id: str) -> None:
+        env.client(server).start_workflow_by_name("w", {})
+
+    run = system.run()
+    assert run.ending.verdict == "quiet"
+    assert "COMPLETED" in run.event_histories["w-1"]
+
+
 @pytest.mark.parametrize("waiting", ["yes", 1, None])
-def test_what_is_no_truth_is_refused(waiting):
+def test_what_is_no_truth_is_refused(waiting: Any) -> None:
     with pytest.raises(InvalidValue, match="never_stuck: waiting must be True or False"):
         never_stuck(waiting=waiting)

@@ -65,9 +65,18 @@ def of_the_absent(
         if lacking and seen.own.get(item) and same:
             yield from _without(clean, item, lacking, nos)
         left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
-        told = seen.tells(item, clean.calm) or clean.says_given_up(seen, item)
-        if left and not seen.own.get(item) and not told:
+        if left and not seen.own.get(item) and not _is_told(clean, seen, item):
             yield forgotten(item)
+
+
+def _is_told(clean: Clean, seen: Outcome, item: int) -> bool:
+    """Say whether anybody is told that nothing came of an item.
+
+    A workflow that failed is a word, also where it fails without faults: a courier who takes no
+    such parcel, while it was reserved and set free again there, and here was never reserved.
+    """
+    new = seen.tells(item, clean.calm) or clean.says_given_up(seen, item)
+    return new or any(map(ENDS_BADLY.match, seen.noted.get(item, ())))
 
 
 def _does_usually(clean: Clean, item: int) -> bool:
@@ -316,9 +325,9 @@ class _Refused:
 
     def _is_forgotten(self) -> bool:
         item = self.item
-        new = self.out.tells(item, self.clean.calm) or self.clean.says_given_up(self.out, item)
+        told = item in self.client or _is_told(self.clean, self.out, item)
         usual = _does_usually(self.clean, item)
-        silent = not self.out.own.get(item) and not new and item not in self.client
+        silent = not self.out.own.get(item) and not told
         return bool(self.nothing and silent and usual)
 
     def _half_with_the_same_words(self) -> list[Difference]:

@@ -15,7 +15,7 @@ from chaosharness.orchestrators.conductor.mapping import QUEUED, SYSTEM
 from chaosharness.orchestrators.conductor.records import IN_PROGRESS, SCHEDULED, Task, Workflow
 from chaosharness.orchestrators.conductor.store import Store
 
-__all__ = ["agenda", "belongs_in_queue", "is_left", "postpone_ms"]
+__all__ = ["agenda", "belongs_in_queue", "postpone_ms"]
 
 Due = tuple[int, tuple[str, str]]
 """When; whether it is a sweep or a task's work; of which workflow or task."""
@@ -47,21 +47,8 @@ def _work_at(store: Store, now: int, task: Task, visible: int) -> int | None:
             return None
         return join_poll_ms(task.scheduled_ms, max(now, visible))
     if task.kind == "WAIT":
-        return None if is_left(store, task) else task.wait_until_ms
+        return None if task.id in store.left else task.wait_until_ms
     return visible
-
-
-def is_left(store: Store, task: Task) -> bool:
-    """Say whether a task waits in a workflow that has waited so often that nobody looks on."""
-    if store.waits_of is None or task.wait_until_ms is None:
-        return False
-    workflow = store.view(task.workflow)
-    most, from_ms = store.waits_of(workflow.blueprint.name)
-    if len(workflow.tasks) <= most:
-        return False
-    until = ((one, one.wait_until_ms) for one in workflow.tasks if one.kind == "WAIT")
-    waits = [one.id for one, at in until if at is not None and at - one.scheduled_ms >= from_ms]
-    return task.id in waits[most:]
 
 
 def _sweep_at(store: Store, workflow_id: str, visible: int) -> int | None:

@@ -6,6 +6,7 @@ anywhere but where tasks are made (a store that is away is away for all of them)
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -19,7 +20,6 @@ from chaosharness.kernel.allowed import meant, spelled
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Waiting, World
-from chaosharness.orchestrators.conductor.agenda import is_left
 from chaosharness.orchestrators.conductor.client import ConductorClient
 from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
 from chaosharness.orchestrators.conductor.functions import registered, takes_library_s
@@ -51,7 +51,7 @@ from chaosharness.orchestrators.conductor.store import Store
 from chaosharness.orchestrators.conductor.worker import Worker
 from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.given_up import note_given_up
-from chaosharness.orchestrators.long_waits import LongWaits, how_often
+from chaosharness.orchestrators.long_waits import AGAIN_MIN, LongWaits, how_often, if_meant
 from chaosharness.orchestrators.outage import Outage
 from chaosharness.orchestrators.store_rows import store_surface
 
@@ -118,7 +118,17 @@ class OpenConductor:
         world.on_settled.append(self._abandoned)
         world.on_waiting.append(self._unanswered)
         world.on_living.append(self._living)
+        world.on_restless.append(self._restless)
         self.server.store.waits_of = lambda name: how_often(world, name)
+
+    def names_that_wait(self) -> Iterator[str]:
+        """Yield what `may_wait` may name: workflows, and their tasks by reference name."""
+        store = self.server.store
+        known = (*self.server.blueprints.values(), *self.server.versions.values())
+        for one in (*known, *(workflow.blueprint for workflow in store.workflows.values())):
+            yield one.name
+            yield from (step.ref for step in one.everything())
+        yield from (plain_ref(task.ref) for task in store.tasks.values())
 
     def miss_workers(self) -> None:
         """Refuse a task that waits for a worker that there never was: a misspelt name, mostly.
@@ -156,12 +166,26 @@ class OpenConductor:
         store = self.server.store
         for workflow in store.workflows.values():
             for task in store.view(workflow.id).tasks if workflow.status == RUNNING else ():
-                if task.kind == "WAIT" and not task.terminal and is_left(store, task):
+                if task.kind == "WAIT" and not task.terminal and task.id in store.left:
                     yield (
-                        (workflow.blueprint.name, plain_ref(task.ref)),
+                        (*store.names_above(workflow), plain_ref(task.ref)),
                         f"workflow {workflow.id!r} goes on for ever by its task "
                         f"{plain_ref(task.ref)!r} (WAIT), and nobody has ended it",
                     )
+
+    def _restless(self) -> str:
+        """Say which workflow waits again and again, though no run has left it for that."""
+        store = self.server.store
+        waited = Counter(
+            store.names_above(store.workflows[task.workflow])[-1]
+            for task in store.tasks.values()
+            if task.kind == "WAIT" and task.terminal
+        )
+        for workflow in store.workflows.values():
+            name = workflow.blueprint.name
+            if workflow.status == RUNNING and waited[name] >= AGAIN_MIN:
+                return if_meant(f"Workflow {workflow.id!r}", name)
+        return ""
 
     def _unserved(self, polled: Collection[str]) -> str:
         """Say which task waits for a worker for what is not among these; or nothing."""

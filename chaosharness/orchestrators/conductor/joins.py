@@ -67,5 +67,8 @@ def join_poll_ms(made_ms: int, now: int) -> int:
     at, looks = made_ms + EAGER_MS, 0
     while at < now:
         looks += 1
-        at += max(min(int(1.2**looks), LATEST_S) * 1000, POLL_MS)
+        wait_s = int(1.2**looks)
+        if wait_s >= LATEST_S:  # as far apart from here on: a join may wait for months
+            return at + -(-(now - at) // (LATEST_S * 1000)) * LATEST_S * 1000
+        at += max(wait_s * 1000, POLL_MS)
     return at

@@ -10,12 +10,13 @@ taken and not acknowledged.
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import attrs
 
 from chaosharness.orchestrators.conductor.records import Task, Workflow
+from chaosharness.orchestrators.long_waits import Rows
 
 __all__ = ["OFFSET_MS", "UNACKNOWLEDGED_MS", "Queue", "Store"]
 
@@ -61,6 +62,9 @@ class Store:
     waits_of: Callable[[str], tuple[int, int]] | None = None
     """Of a definition: how many WAIT tasks of a workflow are waited for, and how long they last, at
     least, to be counted: a loop of them may have no end."""
+    rows: Rows = attrs.field(factory=Rows)
+    left: set[str] = attrs.field(factory=set)
+    """WAIT tasks of workflows that have waited so often that nobody looks on."""
     going: dict[str, dict[str, None]] = attrs.field(factory=dict)
     """Of each workflow those of its tasks of which something may still come, in order."""
 
@@ -113,8 +117,31 @@ class Store:
         for task in tasks:
             if task.id not in self.tasks:
                 self.tasks_of[task.workflow].append(task.id)
+                self._count(task, now)
             task.scheduled_ms = now
             self._keep(task)
+
+    def _count(self, task: Task, now: int) -> None:
+        """Count a wait for whoever began it all; the limits are those of who has the least."""
+        if self.waits_of is None or task.wait_until_ms is None:
+            return
+        begun_by = [*self._above(self.workflows[task.workflow])]
+        most, from_ms = min(self.waits_of(one.blueprint.name) for one in begun_by)
+        if task.wait_until_ms - now < from_ms:
+            return
+        if self.rows.add(begun_by[-1].id, now, task.wait_until_ms) > most:
+            self.left.add(task.id)
+
+    def _above(self, workflow: Workflow) -> Iterator[Workflow]:
+        """Yield a workflow, who has started it, and so on."""
+        yield workflow
+        while (above := workflow.parent or workflow.triggered_by) is not None:
+            workflow = self.workflows[above]
+            yield workflow
+
+    def names_above(self, workflow: Workflow) -> list[str]:
+        """Return the names of a workflow, of who has started it, and so on."""
+        return [one.blueprint.name for one in self._above(workflow)]
 
     def write_task(self, task: Task, now: int) -> None:
         if not task.terminal or task.updated_ms is None:

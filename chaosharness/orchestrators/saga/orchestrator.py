@@ -29,6 +29,7 @@ from chaosharness.orchestrators.saga.errors import Fenced, Refused
 from chaosharness.orchestrators.saga.journal import Change, Journal
 from chaosharness.orchestrators.saga.machine import Begin, Resolve, SagaMachine, TakeOver
 from chaosharness.orchestrators.saga.records import Command, Outcome, Phase, Reply
+from chaosharness.orchestrators.saga.shape import tell_database
 
 __all__ = ["Orchestrator"]
 
@@ -96,6 +97,7 @@ class Orchestrator:
         machine: type[SagaMachine] = SagaMachine,
     ) -> None:
         self.saga = saga
+        tell_database(saga, db)
         self.journal = Journal(db) if journal is None else journal
         self.machine = machine
         self.now_ms = now_ms

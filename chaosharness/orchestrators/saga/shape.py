@@ -7,7 +7,7 @@ from typing import Any, Final
 from chaosharness.orchestrators.saga.definition import Ask, Saga, Step
 from chaosharness.orchestrators.shape import BEGIN, END, Move, StepGraph
 
-__all__ = ["SEEN", "see", "steps_of"]
+__all__ = ["SEEN", "see", "steps_of", "tell_database"]
 
 Groups = list[tuple[Ask, ...]]
 
@@ -24,6 +24,13 @@ def see(saga: Saga, groups: Groups) -> None:
     known = seen.get(saga.name)
     if known is None or len(known.moves) < len(found.moves):
         seen[saga.name] = found
+
+
+def tell_database(saga: Saga, db: Any) -> None:
+    """Tell a database of a test which saga is run on it; any other does not ask."""
+    know = getattr(getattr(db, "_store", None), "know_saga", None)
+    if know is not None:
+        know(saga)
 
 
 def steps_of(saga: Saga, groups: Groups) -> StepGraph:

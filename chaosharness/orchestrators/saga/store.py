@@ -15,6 +15,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.long_waits import LONG_MS, LongWaits
+from chaosharness.orchestrators.saga.definition import Saga
 from chaosharness.orchestrators.saga.journal import SCHEMA, TABLES
 from chaosharness.stores.sqlite.sqlite import OpenSQLite, SQLite
 
@@ -73,7 +74,18 @@ class OpenSagaStore(OpenSQLite):
         self._due_ms = 0
         world.at_calm(self._wait)
         self._items: dict[str, int] = {}
+        self._sagas: dict[int, Saga] = {}
         world.know_timeout(definition.lease_ms)
+
+    def know_saga(self, saga: Saga) -> None:
+        """Learn of a saga that an orchestrator runs on this database."""
+        self._sagas[id(saga)] = saga
+
+    def names_that_wait(self) -> set[str] | None:
+        """Return what `may_wait` may name: steps; None where they are asked for by code."""
+        if not self._sagas or any(saga.code is not None for saga in self._sagas.values()):
+            return None
+        return {step for saga in self._sagas.values() for step in saga.known}
 
     def committed(self, scope: Scope) -> None:
         """Tell what became durable: each transition, as users know it."""

@@ -181,6 +181,12 @@ class OpenStepFunctions:
                     if isinstance(seconds := state.get(field), int | float):
                         world.know_timeout(int(seconds * 1000))
 
+    def names_that_wait(self) -> Iterator[str]:
+        """Yield what `may_wait` may name: state machines and their states."""
+        yield from self.definition.graphs
+        for graph in self.definition.every_graph():
+            yield from (state.name for state in graph.every_state())
+
     # ---- as a peer of its clients
 
     def lost(self, operation: str) -> BaseException:
@@ -246,7 +252,7 @@ class OpenStepFunctions:
             self.world.after(COLD_START_MS, once)
 
     def miss_workers(self) -> None:
-        """Refuse an activity that no worker asks for, and a function that no state machine runs.
+        """Refuse an activity that no worker asks for, and a function that has a misspelt name.
 
         Functions of state machines that came by an update count, too. Looked for when the faults
         stop, and at the end.
@@ -255,7 +261,7 @@ class OpenStepFunctions:
         strange = [name for name in self.unnamed if name not in known]
         words = ""
         if known and "" not in known:
-            words = no_machine(self.name, strange, known)
+            words = no_machine(self.name, strange, known, known - self.functions.keys())
         if not words and not self.world.struck():
             words = self._abandoned()
         if words:

@@ -24,11 +24,23 @@ def no_function(asked: Asked, name: str, known: Collection[str]) -> str:
     )
 
 
-def no_machine(service: str, strange: Iterable[str], known: Collection[str]) -> str:
-    """Say that no state machine runs a function that a service has; or nothing."""
+def no_machine(
+    service: str, strange: Iterable[str], known: Collection[str], lacked: Collection[str]
+) -> str:
+    """Say that a service has a function which may be meant for another one; or nothing.
+
+    A function that no state machine runs is nobody's mistake by itself: services have others.
+
+    Args:
+        service: The name of Step Functions in the system.
+        strange: Functions that no state machine runs.
+        known: Those that state machines run.
+        lacked: Those of them that no service has.
+    """
     for name in strange:
-        words = f"no state machine of {service!r} runs a function {name!r}; they run: "
-        return f"{words}{_list(known)}{_near(name, known)}"
+        if near := _near(name, lacked):
+            words = f"no state machine of {service!r} runs a function {name!r}; they run: "
+            return f"{words}{_list(known)}{near}"
     return ""
 
 

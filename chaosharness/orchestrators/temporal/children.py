@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from chaosharness.orchestrators.temporal.chains import Chains, first_of_cron
 from chaosharness.orchestrators.temporal.limits import Limits
@@ -16,8 +16,12 @@ from chaosharness.orchestrators.temporal.run import (
     given_at_start,
     milliseconds,
 )
+from chaosharness.orchestrators.temporal.starting import ONLY_FAILED, REJECT, check_used
 
 __all__ = ["leave", "start", "tell_parent"]
+
+
+REUSE: Final = {"ALLOW_DUPLICATE_FAILED_ONLY": ONLY_FAILED, "REJECT_DUPLICATE": REJECT}
 
 
 class Family(Chains, Protocol):
@@ -59,6 +63,8 @@ def _begin(family: Family, run: Run, attributes: dict[str, Any], child: Child) -
     limits = _limits_of(attributes, family.now_ms)
     wait_ms, of_cron = first_of_cron(limits, family.now_ms)
     try:
+        if before := family.runs.get(child.workflow_id):
+            _may_follow(family, before[-1], attributes.get("workflowIdReusePolicy", ""))
         begun = family.start(
             child.workflow_id,
             child.type,
@@ -94,6 +100,15 @@ def _begin(family: Family, run: Run, attributes: dict[str, Any], child: Child) -
 
     told = {**ids, "workflowExecution": execution_of(begun)}
     run.tell("CHILD_WORKFLOW_EXECUTION_STARTED", lambda: told, written=written)
+
+
+def _may_follow(family: Family, last: Run, policy: str) -> None:
+    """Refuse a child whose id was used before, where its policy says so (T21)."""
+    kind = policy.removeprefix("WORKFLOW_ID_REUSE_POLICY_")
+    if last.status != "RUNNING":
+        check_used(last, REUSE.get(kind, 0))
+    elif kind == "TERMINATE_IF_RUNNING":
+        family.terminate(last.workflow_id, "TerminateIfRunning WorkflowIdReusePolicy Policy")
 
 
 def _limits_of(attributes: Mapping[str, Any], now_ms: int) -> Limits:

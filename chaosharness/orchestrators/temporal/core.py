@@ -445,16 +445,14 @@ class Cached:
             yield from self._answered(kind, self.asked[attributes["initiatedEventId"]])
 
     def _answered(self, kind: str, command: Commanded) -> Iterator[WorkflowActivationJob]:
-        """What another workflow's server says; of a child's cancellation only when waited for."""
+        """What another workflow's server says; a child that is asked to end is waited for.
+
+        Also where its parent waits for the request alone: the real core goes on when it has ended.
+        """
         assert not isinstance(command, Marker)
         which = kind_of(command)
         if which != "cancel_child_workflow_execution":
             yield jobs.answered(kind, getattr(command, which).seq)
-            return
-        seq = command.cancel_child_workflow_execution.child_workflow_seq
-        if self.child_kinds.get(seq) == CHILD_WAIT_REQUESTED and seq not in self.gone:
-            self.gone.add(seq)
-            yield jobs.child_cancelled(seq)
 
     # ---- for the server
 

@@ -6,7 +6,7 @@
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -20,12 +20,13 @@ from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Waiting, World
 from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.given_up import note_given_up
-from chaosharness.orchestrators.long_waits import LongWaits, how_often
+from chaosharness.orchestrators.long_waits import AGAIN_MIN, LongWaits, how_often, if_meant
 from chaosharness.orchestrators.outage import Outage
 from chaosharness.orchestrators.temporal.deadlines import STICKY_MS, TRIES_MS
+from chaosharness.orchestrators.temporal.rounds import Resting, Rounds
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
-from chaosharness.orchestrators.temporal.unserved import Registry, abandoned, missing
+from chaosharness.orchestrators.temporal.unserved import DYNAMIC, Registry, abandoned, missing
 
 __all__ = ["Temporal"]
 
@@ -33,6 +34,8 @@ NEW_RUNS_MAX: Final = 4
 """Runs of one workflow id that may begin before anybody looks."""
 
 EXTRA: Final = "Temporal needs the library temporalio: pip install 'chaosharness[temporal]'"
+
+FIRED: Final = "EVENT_TYPE_TIMER_FIRED"
 
 
 @attrs.frozen
@@ -108,6 +111,7 @@ class OpenTemporal:
         self.scopes: dict[str, Scope] = {}
         self.decisions = Decisions(world)
         self.waits = LongWaits(world)
+        self.rounds = Rounds(self._state_of)
         self.outage = Outage(world, self._back)
         self.noted: set[str] = set()
         self.watchers: dict[str, list[Callable[[Run], None]]] = {}
@@ -123,6 +127,7 @@ class OpenTemporal:
         world.on_settled.append(self._abandoned)
         world.on_waiting.append(self._waiting)
         world.on_living.append(self._living)
+        world.on_restless.append(self._restless)
 
     # ---- as a peer of its clients
 
@@ -248,6 +253,13 @@ class OpenTemporal:
         names_of(config["workflows"], config["activities"], service)
         check_codec(client.data_converter, f"the client of a worker of service {service!r}")
 
+    def names_that_wait(self) -> set[str] | None:
+        """Return what `may_wait` may name: workflows; None where a worker has them by any name."""
+        names = {run.type for chain in self.server.runs.values() for run in chain}
+        for known in self.registry.workflows.values():
+            names |= known.keys()
+        return None if DYNAMIC in names else names
+
     def miss_workers(self) -> None:
         """Refuse what waits for a worker that there never was: a misspelt name, mostly.
 
@@ -271,7 +283,14 @@ class OpenTemporal:
         def is_open(workflow_id: str) -> bool:
             return self.server.find(workflow_id).status == "RUNNING"
 
-        return for_ever(self.server.latest(), self._class_of, is_open, self._is_meant)
+        return for_ever(
+            self.server.latest(), self._class_of, is_open, self._is_meant, self._is_in_vain
+        )
+
+    def _is_in_vain(self, run: Run) -> bool:
+        """Whether a run goes round and waits for what nothing in its rounds can bring."""
+        worker = self.known.get(run.run_id)
+        return self.rounds.is_bare(run) and worker is not None and worker.may_end(run)
 
     def _is_meant(self, run: Run) -> bool:
         """Whether a run may wait for ever: the user says so, or one of its kind was cancelled."""
@@ -293,7 +312,19 @@ class OpenTemporal:
             return []
         from chaosharness.orchestrators.temporal.waiting import until_ended
 
-        return until_ended(self.server.latest(), self._class_of)
+        return until_ended(
+            self.server.latest(), self._class_of, self.server.above, self.rounds.has_gone_round
+        )
+
+    def _restless(self) -> str:
+        """Say which workflow goes on by its timers, though it is not seen to be for ever."""
+        for run in self.server.latest():
+            chain = self.server.runs[run.workflow_id]
+            fired = sum(one["eventType"] == FIRED for each in chain for one in each.events)
+            if run.status == "RUNNING" and run.timers and fired >= AGAIN_MIN:
+                who = f"Workflow {run.type!r} ({run.workflow_id})"
+                return if_meant(who, [*self.server.above(run)][-1].type)
+        return ""
 
     def _class_of(self, run: Run) -> type | None:
         """The workflow class of a run, where a worker has it."""
@@ -468,7 +499,28 @@ class OpenTemporal:
         due = self._due()
         self.waits.until(due)
         if due is not None:
-            self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
+            at = max(due, self.world.now)
+            self._timer = self.world.agenda.add(at, self._tick, None, self._resting(at))
+
+    def _resting(self, due_ms: int) -> Resting | None:
+        """Say whether all that is due are workflows that go round by their timers, for ever."""
+        world, server = self.world, self.server
+        if world.chaos or self.asks or self.updates or server.timetables:
+            return None
+        for run in server.latest():
+            if run.status != "RUNNING" or run.beyond:
+                continue
+            if run.task or run.buffer or run.updates or run.activities or run.not_before_ms:
+                return None
+            timed = any(not timer.beyond for timer in run.timers.values())
+            if run.due_ms is not None or (timed and not self.rounds.goes_round(run, world.now)):
+                return None
+        return Resting(world, self.incarnation, due_ms - world.now, world.stirred)
+
+    def _state_of(self, run: Run) -> Hashable:
+        """Return in which state the workflow of a run sleeps, if a worker has it in its cache."""
+        worker = self.known.get(run.run_id)
+        return None if worker is None else worker.state_of(run)
 
     def _tick(self, _: Any) -> None:
         self._timer = None

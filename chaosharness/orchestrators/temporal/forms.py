@@ -94,6 +94,14 @@ _CLOSE_POLICY: Final = {
 }
 
 
+_REUSE_POLICY: Final = {
+    2: "WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY",
+    3: "WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE",
+    4: "WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING",
+}
+"""Where nothing is said, an id may be used again."""
+
+
 def _with(told: dict[str, Any], **more: Any) -> dict[str, Any]:
     return told | {key: value for key, value in more.items() if value is not None}
 
@@ -162,6 +170,8 @@ def _start_child(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]
             asked.parent_close_policy, "PARENT_CLOSE_POLICY_TERMINATE"
         ),
     }
+    if asked.workflow_id_reuse_policy in _REUSE_POLICY:
+        told["workflowIdReusePolicy"] = _REUSE_POLICY[asked.workflow_id_reuse_policy]
     if asked.task_queue:
         told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": asked.task_queue}
     for which in ("execution", "run", "task"):

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from types import CodeType, FunctionType
@@ -26,6 +26,7 @@ from temporalio.api.common.v1 import SearchAttributes
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
+from chaosharness.handlers.fingerprint import Look, frames_of, is_own, leads_out
 from chaosharness.orchestrators.temporal.interception import Interception
 from chaosharness.orchestrators.temporal.protos import as_failure, given_fields, moment
 from chaosharness.orchestrators.temporal.run import Run
@@ -43,6 +44,9 @@ SETTERS: Final = frozenset(
 
 CANCELLED: Final = frozenset({"CancelledError", "is_cancelled_exception"})
 """Names in code that catches a cancellation: `asyncio`'s error, and the library's."""
+
+READERS: Final = ("workflow_time_ns", "workflow_time", "workflow_now", "workflow_random")
+"""How code of a workflow asks for the time, and for chance."""
 
 _LOG = logging.getLogger("temporalio.worker._workflow_instance")
 
@@ -93,7 +97,47 @@ class Instance:
             },
         )
         self._workflow = workflow
+        self._readings = self._read_before = 0
         self._inner = _within_a_loop(lambda: runner.create_instance(details))
+
+        for name in READERS:
+            if (read := getattr(self._inner, name, None)) is not None:
+                setattr(self._inner, name, self._counting(read))
+
+    def _counting(self, read: Callable[[], Any]) -> Callable[[], Any]:
+        def counted() -> Any:
+            self._readings += 1
+            return read()
+
+        return counted
+
+    def state(self) -> Hashable:
+        """Return in which state the workflow sleeps.
+
+        None where it cannot be compared: most of all where it has read the time since the last
+        look, or a random number, and may not do the same the next time.
+        """
+        before, self._read_before = self._read_before, self._readings
+        if before != self._readings:
+            return None
+        found: dict[Hashable, int] = {}
+        for task in getattr(self._inner, "_tasks", ()):  # a set: their order is nobody's
+            look = Look()
+            for frame in frames_of(task.get_coro()):
+                if is_own(frame.f_globals.get("__name__")):
+                    look.frame(frame)
+            state, sure = look.state()
+            if not sure:
+                return None
+            found[state] = found.get(state, 0) + 1
+        return frozenset(found.items()) or None
+
+    def may_end(self) -> bool:
+        """Whether the code in which it sleeps has a way out: `while True` alone has none."""
+        tasks = getattr(self._inner, "_tasks", ())
+        own = [[one for one in frames_of(task.get_coro()) if is_own(one.f_globals.get("__name__"))]
+               for task in tasks]  # fmt: skip
+        return all(leads_out(one.f_code, one.f_lasti) for frames in own for one in frames)
 
     def activate(self, activation: WorkflowActivation) -> WorkflowActivationCompletion:
         """Wake the workflow, and return what it commands."""

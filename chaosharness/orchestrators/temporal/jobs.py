@@ -63,6 +63,7 @@ ACTIVITY_ENDS: Final = frozenset(
 _OF_AN_ACTIVITY: Final = ("scheduledEventId", "startedEventId", "retryState")
 START_TO_CLOSE: Final = TimeoutType.Value("TIMEOUT_TYPE_START_TO_CLOSE")
 _HOW_CHILDREN_END: Final = {
+    "CANCELED": ("cancelled", ""),
     "TIMED_OUT": ("timed out", "Timed out"),
     "TERMINATED": ("terminated", "Terminated"),
 }
@@ -256,7 +257,7 @@ def child(seq: int, kind: str, attributes: Attributes) -> WorkflowActivationJob:
 
 def child_cancelled(seq: int) -> WorkflowActivationJob:
     """A child is cancelled, as far as the workflow sees."""
-    cause = Failure(message="Child Workflow cancelled", canceled_failure_info=CanceledFailureInfo())
+    cause = Failure(canceled_failure_info=CanceledFailureInfo())
     failure = Failure(
         message="Child Workflow execution cancelled",
         cause=cause,

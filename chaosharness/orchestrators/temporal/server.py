@@ -8,11 +8,12 @@ recorded from Temporal Server 1.32.0.
 *Not modelled*: Nexus, worker versioning, reset.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
+from chaosharness.orchestrators.long_waits import Rows
 from chaosharness.orchestrators.temporal import activities, children, timetables, updates
 from chaosharness.orchestrators.temporal.chains import (
     continue_as,
@@ -67,7 +68,7 @@ class Server:
     timetables: dict[str, Timetable] = attrs.field(factory=dict)  # schedules, by their id
     timers_of: Callable[[str], tuple[int, int]] | None = None
     """Of a type: how many timers of a workflow are waited for, and how long they are at least."""
-    timers: dict[str, int] = attrs.field(factory=dict)  # such timers, by workflow id
+    rows: Rows = attrs.field(factory=Rows)  # such timers, by who began it all
     searchable: dict[str, str] = attrs.field(factory=dict)  # types of search attributes, by name
     afterwards: list[Callable[[], None]] = attrs.field(factory=list)  # when a task is written
 
@@ -453,15 +454,22 @@ class Server:
             run_again(self, run, again_ms, failure)
 
     def _is_beyond(self, run: Run, due_ms: int) -> bool:
-        """Count the timers of a workflow, and of those runs that go on with it; say whether this is
-        one more than a run of the system waits for."""
+        """Count the timers that came one after the other, of a workflow, of those runs that go on
+        with it, and of its children; say whether this is one more than a run of the system waits
+        for."""
         if self.timers_of is None:
             return False
-        most, from_ms = self.timers_of(run.type)
+        line = [*self.above(run)]
+        most, from_ms = min(self.timers_of(one.type) for one in line)
         if due_ms - self.now_ms < from_ms:
             return False
-        self.timers[run.workflow_id] = self.timers.get(run.workflow_id, 0) + 1
-        return self.timers[run.workflow_id] > most
+        return self.rows.add(line[-1].workflow_id, self.now_ms, due_ms) > most
+
+    def above(self, run: Run) -> Iterator[Run]:
+        """Yield a run, its parent, and so on."""
+        yield run
+        while run.parent is not None and run.parent[0] in self.runs:
+            yield (run := self.find(run.parent[0]))
 
     def _closed(
         self, run: Run, status: Any, told: dict[str, Any], *, followed: bool = False
@@ -472,8 +480,8 @@ class Server:
         run.timers.clear()
         run.buffer.clear()
         updates.end(run)
+        children.leave(self, run)  # those of a run that goes on as another one, too
         if status != "CONTINUED_AS_NEW" and not followed:
-            children.leave(self, run)
             children.tell_parent(self, run, status, told)
             timetables.ended(self, run)
 

@@ -11,7 +11,7 @@ from chaosharness.orchestrators.temporal.limits import Limits
 from chaosharness.orchestrators.temporal.refusals import Refused
 from chaosharness.orchestrators.temporal.run import Run
 
-__all__ = ["allowed", "delay_ms", "is_pinned", "limits_of"]
+__all__ = ["allowed", "check_used", "delay_ms", "is_pinned", "limits_of"]
 
 USE_EXISTING, TERMINATE_EXISTING = 2, 3
 ONLY_FAILED, REJECT = 2, 3
@@ -66,7 +66,20 @@ def allowed(runs: list[Run], req: Any, terminate: Any) -> Run | None:
         if req.workflow_id_conflict_policy == TERMINATE_EXISTING:
             terminate()
         return None
-    policy = req.workflow_id_reuse_policy
+    check_used(last, req.workflow_id_reuse_policy)
+    return None
+
+
+def check_used(last: Run, policy: int) -> None:
+    """Refuse a start where a run of this workflow id has ended before, if the policy says so.
+
+    Args:
+        last: The latest run of the id.
+        policy: A number of WorkflowIdReusePolicy.
+
+    Raises:
+        Refused: The id may not be used again.
+    """
     if policy == REJECT or (policy == ONLY_FAILED and last.status == "COMPLETED"):
         how = "" if policy == REJECT else " successfully"
         which = (
@@ -79,4 +92,3 @@ def allowed(runs: list[Run], req: Any, terminate: Any) -> Run | None:
             f"Workflow execution already finished{how}. WorkflowId: {last.workflow_id}, "
             f"RunId: {last.run_id}. Workflow Id reuse policy: {which}.",
         )
-    return None

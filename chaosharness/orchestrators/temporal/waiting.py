@@ -53,6 +53,7 @@ def for_ever(
     class_of: ClassOf,
     is_open: Callable[[str], bool],
     is_meant: Callable[[Run], bool],
+    is_in_vain: Callable[[Run], bool],
 ) -> str:
     """Say which workflow nobody can wake: nothing is due, and it handles nothing; or nothing.
 
@@ -61,33 +62,49 @@ def for_ever(
         class_of: The class of a run's workflow; None where no worker has it any more.
         is_open: Whether the run of a workflow id goes on: a child may live as long as its parent.
         is_meant: Whether a run is known to be ended from outside.
+        is_in_vain: Whether a run goes round by its timers, and looks for what nothing can bring.
     """
     for run in runs:
         workflow = class_of(run)
-        if workflow is None or not _rests(run) or (run.parent and is_open(run.parent[0])):
+        in_vain = run.status == "RUNNING" and is_in_vain(run)
+        if workflow is None or not (in_vain or _rests(run)):
+            continue
+        if run.parent and is_open(run.parent[0]):
             continue
         if _handles_nothing(workflow) and not (looks_for_cancellation(workflow) or is_meant(run)):
+            why = "it looks at each timer for what never changes" if in_vain else (
+                "nothing is due any more"
+            )  # fmt: skip
             return (
-                f"workflow {run.type!r} ({run.workflow_id}) waits for ever: nothing is due any "
-                "more, and it has no handler for a signal or an update, so that nobody can wake "
-                "it, and who cancels it ends it where it stands. If that is meant: "
+                f"workflow {run.type!r} ({run.workflow_id}) waits for ever: {why}, and it has no "
+                "handler for a signal or an update, so that nobody can wake it, and who cancels it "
+                "ends it where it stands. If that is meant: "
                 f"System(..., may_wait=[{run.type!r}])"
             )
     return ""
 
 
-def until_ended(runs: Iterable[Run], class_of: ClassOf) -> Iterator[Waiting]:
+def until_ended(
+    runs: Iterable[Run],
+    class_of: ClassOf,
+    above: Callable[[Run], Iterable[Run]],
+    goes_round: Callable[[Run], bool],
+) -> Iterator[Waiting]:
     """Yield what goes on until somebody outside ends it: it waits, or its timers go on and on.
 
     Args:
         runs: The latest of each workflow id.
         class_of: As for `for_ever`.
+        above: Yields a run, its parent, and so on: one that begins children for ever is meant.
+        goes_round: Whether the timers of a run bring nothing new.
     """
     for run in runs:
         who = f"workflow {run.type!r} ({run.workflow_id})"
         workflow = class_of(run)
-        if run.status == "RUNNING" and any(timer.beyond for timer in run.timers.values()):
-            yield (run.type,), f"{who} goes on for ever by its timers, and nobody has ended it"
+        left = any(timer.beyond for timer in run.timers.values())
+        if run.status == "RUNNING" and (left or goes_round(run)):
+            names = tuple(one.type for one in above(run))
+            yield names, f"{who} goes on for ever by its timers, and nobody has ended it"
         elif workflow is not None and not run.parent and _rests(run) and _handles_nothing(workflow):
             yield (run.type,), f"{who} waits until it is cancelled, and nobody has cancelled it"
 

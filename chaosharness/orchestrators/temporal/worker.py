@@ -9,7 +9,7 @@ loses its cache; its activities go on nowhere, and the server notices by their t
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import timedelta
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -218,6 +218,18 @@ class Worker:
             cached = Cached(lambda: self._instance(workflow, run))
         self.cache[run.run_id] = cached  # now it is the last one that was awake
         return cached
+
+    def state_of(self, run: Run) -> Hashable:
+        """Return in which state a workflow sleeps; None where it is not in the cache."""
+        cached = self.cache.get(run.run_id)
+        if cached is None or cached.instance is None:
+            return None
+        return cached.instance.state()
+
+    def may_end(self, run: Run) -> bool:
+        """Whether a workflow that sleeps could end, as its code is written, if it knew more."""
+        cached = self.cache.get(run.run_id)
+        return cached is not None and cached.instance is not None and cached.instance.may_end()
 
     def _instance(self, workflow: type, run: Run) -> Instance:
         def check_local(name: str) -> None:

@@ -21,8 +21,8 @@ from temporalio.common import (
     RetryPolicy,
 )
 
-from chaosharness import Budget, Env, System, Temporal
-from chaosharness.errors import InvalidDefinition
+from chaosharness import Budget, Env, System, Temporal, never_stuck
+from chaosharness.errors import InvalidDefinition, PropertyViolated
 from chaosharness.system.run import Run
 
 QUEUE = "q"
@@ -173,9 +173,11 @@ def test_a_queue_that_nobody_polls_is_named() -> None:
 
 
 def test_a_workflow_that_never_ends_has_a_verdict() -> None:
+    """It is over where nothing else is to come, and says what goes on."""
     run = played(starting("Sleeps"))
-    assert run.ending.verdict == "budget"
-    assert "Sleeps" in run.ending.reason
+    assert run.ending.verdict == "quiet"
+    with pytest.raises(PropertyViolated, match=r"'Sleeps' \(w\) goes on for ever by its timers"):
+        run.check(never_stuck(waiting=True))
 
 
 def test_a_cron_that_is_none_is_refused_in_the_servers_words() -> None:

@@ -5,16 +5,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from chaosharness import Env, System, Temporal
-from tests.orchestrators.temporal.scripts import generated, limited, searched, timetabled
+from tests.orchestrators.temporal.scripts import families, generated, limited, searched, timetabled
 from tests.orchestrators.temporal.scripts.normal import normal
 from tests.orchestrators.temporal.scripts.scripts import SCRIPTS
 from tests.orchestrators.temporal.scripts.workflows import ACTIVITIES, WORKFLOWS
 
 assert (
-    limited.SCRIPTS is searched.SCRIPTS is timetabled.SCRIPTS is SCRIPTS
+    families.SCRIPTS is limited.SCRIPTS is searched.SCRIPTS is timetabled.SCRIPTS is SCRIPTS
 )  # their scripts are among them
 #: Scripts in which the real server does two things in either order: compared without the order.
-RACES: Final = frozenset({"child-is-cancelled-with-its-parent", "two-children-at-once"})
+RACES: Final = frozenset(
+    {
+        "child-is-cancelled-with-its-parent",
+        "child-whose-namesake-is-terminated",
+        "two-children-at-once",
+    }
+)
 RECORDED: Final = Path(__file__).with_name("recorded.json")
 RECORDED_GENERATED: Final = RECORDED.with_name("recorded_generated.json")
 
