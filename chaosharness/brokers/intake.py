@@ -17,7 +17,6 @@ from chaosharness.handlers.blame import has_handled, refuse_hopeless
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, HANDLE_IN_EITHER, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
-from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import RESTART_MS
 
@@ -28,12 +27,11 @@ def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Refuse an option that does not exist, and name those that do.
 
     Raises:
-        ValueError: One is unknown.
+        ValueError: One is unknown. Its place is said by who asks.
     """
     for name in options:
         if name not in known:
-            words = f"there is no option {name!r}; there are: {', '.join(known)}"
-            raise ValueError(f"{words}{asked_at()}")
+            raise ValueError(f"there is no option {name!r}; there are: {', '.join(known)}")
 
 
 TRIES_MIN: Final = 20

@@ -5,12 +5,14 @@ A product adds words of its own where it can do more.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from inspect import signature
 from typing import Any, Final
 
 import attrs
 
-from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.message import Message
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.places import asked_at
@@ -54,6 +56,42 @@ def wired_wrongly(
 ) -> InvalidDefinition:
     """Return what to raise where somebody consumes something with wrong options: with the line."""
     return InvalidDefinition(f"{who} {verb} {what}{asked_at()}: {error}")
+
+
+_SIMPLE: Final = frozenset({"str", "bool", "int"})
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def publisher_with(
+    make: Callable[..., Any], options: Mapping[str, Any], who: str, broker: str
+) -> Any:
+    """Return a publisher that is made with options.
+
+    Args:
+        make: What a broker makes publishers with.
+        options: As given, more than none.
+        who: The service.
+        broker: Where it publishes to.
+
+    Raises:
+        InvalidDefinition: The broker's publishers have no such option, or it takes no such value.
+    """
+    known = signature(make).parameters
+    try:
+        if not any(one.kind is one.VAR_KEYWORD for one in known.values()):  # else it refuses all
+            check_options(options, (*known, "blocking", "schemas"))
+            for name, value in options.items():
+                kinds = str(known[name].annotation).split(" | ")
+                if not _SIMPLE.isdisjoint(kinds) and _kind(value) not in kinds:
+                    raise ValueError(f"{name} must be {' or '.join(kinds)}, not {value!r}")
+        return make(**options)
+    except InvalidDefinition:
+        raise
+    except (TypeError, ValueError) as error:
+        raise wired_wrongly(who, broker, error, verb="publishes to") from None
 
 
 @attrs.frozen

@@ -93,13 +93,18 @@ MEASURING: Final = frozenset(
         *("fakeredis.model._client_info", "aiormq.tools", "aiormq.connection"),
         *("sqlalchemy.sql.compiler", "sqlalchemy.engine.default", "sqlalchemy.pool.base"),
         *("httpx._client", "requests.sessions", "http.cookiejar", "requests.cookies"),
+        *("psycopg.connection", "psycopg.connection_async", "asyncpg.connection", "asyncpg.pool"),
+        *("psycopg.waiting", "pika.compat", "urllib3.util.timeout"),
+        *("aiohttp.helpers", "aiohttp.client", "aiohttp.connector"),
     }
 )
 """The same, where other modules of the library do act on it: redis-py times each command, a
 reply of fakeredis is there when it is waited for, and aiormq counts down what it waits for.
 SQLAlchemy times what it compiles, httpx and requests each answer. What expires in a server of
 fakeredis's is told by the store; a connection that a pool makes anew after so long (`pool_recycle`)
-and a cookie that is too old are no business of the system's."""
+and a cookie that is too old are no business of the system's. psycopg counts down what it waits for
+when it connects, which takes no time here, asyncpg what a statement may take and how long its pool
+keeps a connection."""
 
 _NOBODYS: Final = frozenset({"fakeredis", "apscheduler", *LIBRARIES})
 """Whose numbers are no durations: those of an in-memory server are codes and sizes, those of a

@@ -155,6 +155,22 @@ class Naps:
         return min((wait.stirred for _, wait in self._waits.values()), default=-1)
 
     @property
+    def idled(self) -> int:
+        """See `Wait.idled`: of the one that has slept longest."""
+        waits = (wait for _, wait in self._waits.values())
+        return min(((wait.stirred, wait.idled) for wait in waits), default=(-1, 0))[1]
+
+    @property
+    def idle(self) -> bool:
+        """Whether that is so, as far as was asked last."""
+        return any(wait.idle for _, wait in self._waits.values())
+
+    def is_idle(self) -> bool:
+        """Say whether it is one task that does nothing but ask for the time: see `Wait.is_idle`."""
+        waits = [wait for _, wait in self._waits.values()]
+        return len(waits) == 1 and waits[0].is_idle()
+
+    @property
     def steady(self) -> bool:
         """Whether no round was unlike those to come: see `Wait.steady`."""
         return all(wait.steady for _, wait in self._waits.values())

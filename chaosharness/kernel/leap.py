@@ -10,6 +10,10 @@ any of them goes on. A relay that polls each half second goes round seven thousa
 hour's outage. A fault at one of the rounds that are skipped finds no site: it would find all as at
 the round before.
 
+So does one that reads a clock, once it has gone on for as long as a run goes on for its sake, while
+others are not through: two relays that poll each half second go round 2,400 times each until a
+scheduler that looks once a minute is. It goes round once whenever any of the others has.
+
 Not modelled:
     What code would have done in between at a time that nothing shows: it does it late.
 """
@@ -85,8 +89,39 @@ def leap(
     heapify(entries)
 
 
+def idle_readers(entries: list[list[Any]], effects: int) -> frozenset[int]:
+    """Return whose sleeps are those of loops that only ask for the time: processes, by identity.
+
+    None where anything but sleeps is to come: a message on its way, a timer. And nobody with two
+    loops that are not at rest: one of them may go by the times that the other has noted.
+
+    Args:
+        entries: Those of the agenda.
+        effects: How much has changed in the run.
+    """
+    found: dict[int, bool] = {}
+    for entry in entries:
+        waiter = entry[WAITER]
+        if entry[ACTION] is None or getattr(waiter, "rest_at", None) == effects:
+            continue
+        if not hasattr(waiter, "is_idle"):
+            if hasattr(waiter, "woke"):
+                continue  # it watches over something
+            return frozenset()
+        process = id(waiter.incarnation)
+        found[process] = process not in found and waiter.is_idle()
+    return frozenset(process for process, is_idle in found.items() if is_idle)
+
+
 def pass_over(
-    popped: list[Any], entries: list[list[Any]], effects: int, stirred: int, until_ms: int
+    popped: list[Any],
+    entries: list[list[Any]],
+    effects: int,
+    stirred: int,
+    until_ms: int,
+    *,
+    idle: frozenset[int] = frozenset(),
+    others: int = 0,
 ) -> bool:
     """Put off loops at rest to when anything else goes on; say whether the next one was.
 
@@ -100,6 +135,8 @@ def pass_over(
         effects: How much has changed in the run.
         stirred: How often anything but a loop at rest has gone on.
         until_ms: The end of the phase.
+        idle: The processes whose loops only ask for the time.
+        others: How often anything but these, and loops at rest, has gone on.
     """
     target = until_ms
     asleep: list[list[Any]] = []
@@ -107,8 +144,12 @@ def pass_over(
         waiter = entry[WAITER]
         if entry[ACTION] is None:
             continue
-        resting = getattr(waiter, "rest_at", -1) == effects and waiter.stirred == stirred
-        if resting and waiter.steady and waiter.beat_ms > 0:
+        if getattr(waiter, "rest_at", -1) == effects:
+            sleeps = waiter.stirred == stirred and waiter.steady
+        else:
+            sleeps = bool(idle) and waiter.stirred - waiter.idled == others
+            sleeps = sleeps and id(waiter.incarnation) in idle
+        if sleeps and waiter.beat_ms > 0:
             asleep.append(entry)
         elif entry[DUE] < target:
             target = entry[DUE]

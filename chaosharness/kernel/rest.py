@@ -61,6 +61,9 @@ after each power of two of its wakes."""
 
 SEEN_MAX: Final = 1_000
 
+READING: Final = frozenset({"read", "sleep", "wake", "rollback"})
+"""Kinds of event that leave nothing behind for anybody."""
+
 State = tuple[Hashable, bool]
 """What is comparable of sleeping code, and whether that is all there is."""
 
@@ -84,6 +87,7 @@ class Clockwork(Protocol):
     now: int
     effects: int
     stirred: int
+    idled: int
     shifted: int
     unlike: int
     raw: list[Any]
@@ -136,6 +140,8 @@ class Loop(msgspec.Struct, eq=False, weakref=True):
         read_wakes: The wakes at which it was seen to have read a clock last.
         looks: How often it was looked at since the real effects changed.
         look_at: The wakes at which it is looked at again.
+        sure: Whether all that it knows could be compared whenever it was.
+        woke_at: How many events there were when it was woken last.
         stood: In which state it waited last to be woken by others, and at which effects.
         unlike: How often others had stood otherwise than before when it woke.
     """
@@ -159,6 +165,8 @@ class Loop(msgspec.Struct, eq=False, weakref=True):
     read_wakes: int = -ROW
     looks: int = 0
     look_at: int = 0
+    sure: bool = True
+    woke_at: int = 0
     stood: tuple[int, Hashable, int] | None = None
     unlike: int = 0
     _times: dict[Hashable, int] = {}
@@ -229,10 +237,24 @@ class Wait:
         rest_at: The effects at which the loop is at rest in this sleep, else -1.
         delay_ms: How long it sleeps.
         stirred: How often anything but a loop at rest had gone on when it fell asleep.
+        idled: How often that was a loop that only asks for the time: see `is_idle`.
+        idle: Whether it sleeps for that alone.
         steady: Whether in its round no thread that it woke has come to wait in another state.
     """
 
-    __slots__ = ("_scope", "_state", "_world", "delay_ms", "loop", "rest_at", "steady", "stirred")
+    __slots__ = (
+        "_asks",
+        "_scope",
+        "_state",
+        "_world",
+        "delay_ms",
+        "idle",
+        "idled",
+        "loop",
+        "rest_at",
+        "steady",
+        "stirred",
+    )
 
     def __init__(
         self,
@@ -253,6 +275,8 @@ class Wait:
         self.loop = loop
         self.rest_at = -1
         self.stirred = world.stirred
+        self.idled = world.idled
+        self.idle = self._asks = False
         self.steady = loop.unlike == world.unlike
         if delay_ms > loop.slept_ms:
             loop.slept_ms = delay_ms
@@ -263,6 +287,7 @@ class Wait:
         came_round = loop.effects == effects
         loop.holds = holds
         if came_round and scope.clock != loop.clock:
+            self._asks = True
             loop.read_wakes = loop.wakes
             if loop.why != "reads a clock":
                 loop.why = "reads a clock"
@@ -272,7 +297,7 @@ class Wait:
             if loop.wakes >= WAKES_CLOCK - 1:
                 world.rest.look_ahead(world, loop, scope.reckons_ms, look, at)
         elif came_round and loop.is_amid_a_round():
-            pass  # its clock is read at another sleep of the same round
+            self._asks = True  # its clock is read at another sleep of the same round
         elif came_round and loop.rest_at == effects and not holds:
             self.rest_at = effects
         elif not holds and loop.is_left_alone(effects - world.rest.by_background, spot, at):
@@ -312,7 +337,9 @@ class Wait:
                 loop.due_at = ()
                 loop.rounds = 0
                 loop.read_wakes = -ROW
+                loop.sure = True
                 loop._times.clear()
+        loop.woke_at = len(world.raw)
         loop.unlike = world.unlike
         loop.wakes += 1
         loop.woke_ms = world.now
@@ -343,6 +370,25 @@ class Wait:
         if loop.why != "reads a clock" or loop.looks <= 1 or not self.steady:
             return False
         return not loop.counts and not loop.holds
+
+    def is_idle(self) -> bool:
+        """Say whether the loop has gone on for long enough, and does nothing but ask for the time.
+
+        As far as it goes the run could end. Its last round was like those before it, but for what
+        the clock says, all it knows could be compared, and nobody has written meanwhile what
+        others may hold against a clock: a lease, a heartbeat.
+        """
+        world, loop = self._world, self.loop
+        self.idle = (
+            self._asks
+            and self.steady
+            and loop.sure
+            and loop.looks > 1
+            and not (loop.counts or loop.holds)
+            and world.rest.spent(world, loop, self._scope.reckons_ms) == "reads a clock"
+            and all(event[1] in READING for event in world.raw[loop.woke_at :])
+        )
+        return self.idle
 
     def ahead(self) -> Iterable[int]:
         """Return the times that the loop may wait for, in ms of the run."""
@@ -543,7 +589,8 @@ class Rest:
             return
         if not (self._is_past(world, loop, reckons_ms, soon=True) or self.leaps):
             return
-        state, _ = look(at)
+        state, sure = look(at)
+        loop.sure &= sure
         seen = loop.seen
         if not loop.looks:
             seen.clear()

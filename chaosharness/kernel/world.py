@@ -28,7 +28,7 @@ from chaosharness.kernel.budget import (
 from chaosharness.kernel.deadline import LOOK_EVERY, OutOfTime, deadline
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
-from chaosharness.kernel.leap import leap, pass_over
+from chaosharness.kernel.leap import idle_readers, leap, pass_over
 from chaosharness.kernel.lines import new_events
 from chaosharness.kernel.mortal import Located, Mortal, Once
 from chaosharness.kernel.publications import Publications
@@ -49,6 +49,8 @@ WORLD: Final = "world"
 
 class Background:
     """The waiter of a timer that watches over something and never keeps a system from quiet."""
+
+    idle: Final = False
 
     def woke(self) -> None:
         """Take no note."""
@@ -98,6 +100,7 @@ class World:
         "error",
         "falls",
         "hops_max",
+        "idled",
         "in_flight",
         "incarnations",
         "lacked",
@@ -156,7 +159,7 @@ class World:
         """Told that a phase is about to end though something is to come: what is waited for, they
         promise."""
         self.promised_ms = 0
-        self.effects = self.stirred = self.shifted = self.unlike = 0
+        self.effects = self.stirred = self.idled = self.shifted = self.unlike = 0
         self._resting = -1
         self._within: dict[int, int] = {}
         self.ending: Ending | None = None
@@ -631,8 +634,11 @@ class World:
             else:
                 self._resting = -1
                 self.stirred += 1
-                if waiter is False:
-                    self.shifted = self.stirred  # time has changed something, for whoever looks
+                if waiter is not None:
+                    if waiter is False:
+                        self.shifted = self.stirred  # time has changed something, for whoever looks
+                    elif waiter.idle:
+                        self.idled += 1
             if waiter is None or waiter is not BACKGROUND:
                 action(argument)
             else:
@@ -714,13 +720,21 @@ class World:
         return True
 
     def _is_passed_over(self, popped: Entry, until_ms: int) -> bool:
-        """Say whether rounds of loops at rest were skipped, the next one among them."""
+        """Say whether rounds of loops that change nothing were skipped, the next one among them."""
         waiter = popped[WAITER]
-        if getattr(waiter, "rest_at", -1) != self.effects or waiter.stirred != self.stirred:
-            return False  # it has gone on since, or something else has
-        if not waiter.steady:
+        effects, entries = self.effects, self.agenda.entries
+        rest_at = getattr(waiter, "rest_at", None)
+        if rest_at == effects:
+            if waiter.stirred != self.stirred or not waiter.steady:
+                return False  # it has gone on since, or something else has
+            return pass_over(popped, entries, effects, self.stirred, until_ms)
+        if rest_at is None or self.in_flight or not waiter.is_idle():
             return False
-        return pass_over(popped, self.agenda.entries, self.effects, self.stirred, until_ms)
+        idle = idle_readers([popped, *entries], effects)  # which marks those that wake with it
+        others = self.stirred - self.idled
+        if id(waiter.incarnation) not in idle or waiter.stirred - waiter.idled != others:
+            return False
+        return pass_over(popped, entries, effects, self.stirred, until_ms, idle=idle, others=others)
 
     def forget(self) -> None:
         """Let go of everything but what happened, once the run is over."""

@@ -10,7 +10,9 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.port import call_off
 from chaosharness.kernel import allowed
+from chaosharness.kernel.places import asked_at
 
 MEMORY: Final = ":memory:"
 
@@ -83,12 +85,14 @@ def one_of(stores: Iterable[Any], what: Callable[[], str]) -> Any:
         what: Makes the words for what has the address; asked for each connection, told hardly ever.
 
     Raises:
-        InvalidDefinition: It means several.
+        InvalidDefinition: It means several, which calls the run off.
     """
     found = list(stores)
     if len(found) > 1:
         names = " and ".join(repr(one.name) for one in found)
-        raise InvalidDefinition(
-            f"{what()} may mean {names}: say with url= what each of them stands for"
+        call_off(
+            InvalidDefinition(
+                f"{what()} may mean {names}{asked_at()}: say with url= what each of them stands for"
+            )
         )
     return found[0] if found else None

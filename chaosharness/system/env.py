@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import decoder_for, reader_for, wanted_by
+from chaosharness.brokers.trouble import publisher_with
 from chaosharness.calls import Endpoint, Switchboard
 from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.handlers.blame import refuse_hopeless
@@ -148,7 +149,8 @@ class Env:
         class says.
         """
         opened = self._open(broker, "publisher", "broker")
-        publish = opened.publisher(**options) if options else opened.publisher()
+        make = opened.publisher
+        publish = publisher_with(make, options, self._service, broker.name) if options else make()
         if schemas is self._wires is None and not blocking:
             return publish
         if schemas is not None:

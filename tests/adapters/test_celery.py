@@ -11,6 +11,7 @@ from celery.exceptions import Reject
 from chaosharness import (
     AMQP,
     Crash,
+    Delay,
     ErrorReply,
     Gateway,
     RabbitMQ,
@@ -102,6 +103,28 @@ def test_what_is_due_later_waits_in_the_worker_unacknowledged(send, late):
     times = {event.kind: event.at_ms for event in run.history if event.kind in ("deliver", "ack")}
     assert times["deliver"] < 1_000
     assert times["ack"] >= 60_000
+
+
+def in_an_hour(one):
+    one.apply_async(countdown=3_600)
+
+
+@pytest.mark.parametrize(
+    ("faults", "send", "at"),
+    [
+        ([Delay(Site("bus.celery/deliver to workers"), lasting="long")], countdown, [1_801]),
+        ([], in_an_hour, [3_600]),
+    ],
+    ids=["late", "far ahead"],
+)
+def test_a_worker_whose_channel_rabbitmq_has_closed_ends_and_is_started_again(faults, send, at):
+    """A message may be out for half an hour: then Celery says `Unrecoverable error`, and exits."""
+    seen, run = played(note, *faults, send=send, acks_late=True)
+    assert began(seen) == at
+    [first, *_] = run.history.of("raised")
+    assert (first.at_ms // 1_000, first.data["error"][:26]) == (1_800, "PreconditionFailed: (0, 0)")
+    assert [event.at_ms - first.at_ms for event in run.history.of("crash")][:1] == [0]
+    assert len(acks(run)) == 1
 
 
 def test_what_runs_when_the_connection_is_lost_comes_again():

@@ -282,7 +282,7 @@ def test_a_client_of_two_servers_is_said():
     parts = [NATS(name, [f"of {name}".replace(" ", "-")], url=f"nats://{name}") for name in "ab"]
     assert "connects to servers of 'a' and 'b' (at " in refused(both, *parts)
     found = refused(redis_client, RedisStore("one"), RedisStore("two"))
-    assert "may mean 'one' and 'two': say with url=" in found
+    assert "may mean 'one' and 'two' (at " in found
 
 
 def test_a_connection_that_was_refused_can_be_freed(monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaosharness import SQS, Kafka, RabbitMQ, Redis, System
+from chaosharness import NATS, SQS, Kafka, NATSStream, RabbitMQ, Redis, System
 from chaosharness.brokers.rabbitmq import ChannelClosed
 from chaosharness.errors import InvalidDefinition
 
@@ -56,3 +56,48 @@ def test_rabbitmq_closes_the_channel_of_a_message_that_is_too_large(version, sen
     assert found.reply_code == 406
     words = f"message size {size} is larger than configured max size 16777216"
     assert found.reply_text == f"PRECONDITION_FAILED - {words}"
+
+
+NATS_STREAM = {"ORDERS": NATSStream(subjects="orders")}
+OF_PUBLISHERS = {
+    "kafka": "idempotent, acks, transactional_id, transaction_timeout_ms, ",
+    "rabbitmq": "connection, channel, ",
+}
+
+
+def wired(broker, **options):
+    """Run a system with a service that makes a publisher with options."""
+    system = System("shop")
+    bus = system.add(broker)
+    system.service("worker")(lambda env: env.publisher(bus, **options))
+    system.entry(examples=[1])(lambda env, item: None)
+    return system.run()
+
+
+@pytest.mark.parametrize("product", [*PRODUCTS, "nats"])
+def test_an_option_that_no_publisher_has_is_refused_with_those_there_are(product):
+    make = (lambda: NATS("bus", NATS_STREAM)) if product == "nats" else PRODUCTS[product][0]
+    place = r"\(at .*test_bad_input.py:\d+\)"
+    known = f"there are: {OF_PUBLISHERS.get(product, '')}blocking, schemas$"
+    with pytest.raises(
+        InvalidDefinition,
+        match=f"^worker publishes to bus {place}: there is no option 'confirms'; {known}",
+    ):
+        wired(make(), confirms=True)
+    assert wired(make(), blocking=True).ending.verdict == "quiet"
+
+
+@pytest.mark.parametrize(
+    ("product", "name", "value", "words"),
+    [
+        ("kafka", "idempotent", "yes", "bool or None, not 'yes'"),
+        ("kafka", "transactional_id", 7, "str or None, not 7"),
+        ("kafka", "transaction_timeout_ms", "7", "int, not '7'"),
+        ("rabbitmq", "channel", 7, "str or None, not 7"),
+    ],
+)
+def test_a_value_that_no_publisher_takes_is_refused(product, name, value, words):
+    with pytest.raises(
+        InvalidDefinition, match=rf"^worker publishes to bus \(.*{name} must be {words}$"
+    ):
+        wired(PRODUCTS[product][0](), **{name: value})

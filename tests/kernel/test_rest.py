@@ -10,7 +10,14 @@ from chaosharness.kernel.spans import DAY_MS, EPOCH_MS, ahead_in, from_now
 
 def a_world():
     return SimpleNamespace(
-        now=0, effects=0, stirred=0, shifted=0, unlike=0, raw=[], rest=Rest(events_max=1_000)
+        now=0,
+        effects=0,
+        stirred=0,
+        shifted=0,
+        unlike=0,
+        idled=0,
+        raw=[],
+        rest=Rest(events_max=1_000),
     )
 
 

@@ -9,6 +9,9 @@ Source:
     Celery 5.7, `worker/worker.py`, `worker/consumer/consumer.py`, `worker/loops.py` (`asynloop`),
     `worker/strategy.py`, `worker/request.py`; kombu 5.7, `asynchronous/timer.py`.
 
+What a worker does not recover from (RabbitMQ has closed its channel, since a message was out for
+longer than `consumer_timeout`) is the end of its process, with exit code 1; it is started again.
+
 Not modelled:
     Remote control, events, gossip and mingle: nothing of these is sent. Signals of the operating
     system but SIGTERM (`shutdown.py`). Beat, autoscaling, `--purge`, `--statedb`.
@@ -16,11 +19,13 @@ Not modelled:
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from itertools import count
 from typing import Any, ClassVar, Final
 
 from celery import bootsteps
+from celery.platforms import EX_FAILURE
 from celery.worker import WorkController, state
 from celery.worker.consumer import consumer as consuming
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
@@ -122,6 +127,7 @@ class Worker(WorkController):  # type: ignore[misc]
 
     def __init__(self, app: Any, *, concurrency: int, hostname: str, **options: Any) -> None:
         self.warm = listen(current_scope("celery.worker"), hostname)
+        self.failure: BaseException | None = None
         self.semaphore = Places(concurrency)
         self._slots = self.semaphore
         put("slots", app, self.semaphore)
@@ -134,6 +140,12 @@ class Worker(WorkController):  # type: ignore[misc]
             timer_cls=Due,
             **options,
         )
+
+    def stop(self, in_sighandler: bool = False, exitcode: Any = None) -> None:
+        """Stop, and remember what `start` could not recover from: the process ends with that."""
+        if exitcode == EX_FAILURE:
+            self.failure = sys.exception()
+        super().stop(in_sighandler, exitcode)
 
     def should_use_eventloop(self) -> bool:
         """Have no hub of kombu's: its loop waits for real sockets."""
@@ -164,3 +176,5 @@ def run_worker(real: Any, self: Any, argv: Any = None) -> None:
         **options,
     )
     worker.start()
+    if worker.failure is not None:
+        raise worker.failure  # it exits with 1, and whoever looks after it starts it again

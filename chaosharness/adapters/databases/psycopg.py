@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any, Final
+from weakref import ref
 
 import psycopg
 from psycopg import errors, pq
@@ -34,7 +35,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
 from chaosharness.handlers.script import Script
-from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.stores.address import one_of
 from chaosharness.stores.durable import QUIET
@@ -73,6 +74,7 @@ def store_at(scope: Scope, host: str, database: str, library: str) -> OpenPostgr
     named = next((one for one in stores if one.database.name == database), None)
     meant = (one for one in stores if one.stands_for(host, database))
     where = f"{host or 'its default'}/{database}".rstrip("/")
+    url = f"{host or 'HOST'}/{database or 'DATABASE'}"
     found: OpenPostgreSQL | None = named or one_of(
         meant, lambda: f"{library}'s connection to {where}"
     )
@@ -80,7 +82,7 @@ def store_at(scope: Scope, host: str, database: str, library: str) -> OpenPostgr
         call_off(
             InvalidDefinition(
                 f"{scope.place} connects to {where} by {library}{asked_at()}, and no store of this "
-                f'system stands for it: add PostgreSQL("db", schema, url="postgresql://{where}")'
+                f'system stands for it: add PostgreSQL("db", schema, url="postgresql://{url}")'
             )
         )
     return found
@@ -103,8 +105,17 @@ def _connect_gen(real: Any, cls: Any, conninfo: str = "", **_: Any) -> Steps:
     made = cls(session.backend.pgconn)
     setattr(made, _SESSION, session)
 
+    def drop(_: object) -> None:
+        """Close it where nobody holds it any more, while its run goes on: libpq does so."""
+        if SCOPE.get() is not None:
+            session.close()
+
+    known_by = ref(made, drop)  # no circle: it is closed when nobody holds it
+
     def lose() -> None:
-        made.pgconn = _dead()
+        held = known_by()
+        if held is not None:
+            held.pgconn = _dead()
 
     session.on_break = lose
     return made

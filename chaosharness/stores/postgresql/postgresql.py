@@ -26,23 +26,29 @@ from __future__ import annotations
 
 import re
 import weakref
+from collections import Counter
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.port import call_off
 from chaosharness.kernel import allowed
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Lasting, World
 from chaosharness.stores.address import is_address, read
 from chaosharness.stores.durable import OpenStore
-from chaosharness.stores.postgresql.server import Database
+from chaosharness.stores.postgresql.server import Database, NoneLeft
 from chaosharness.stores.postgresql.session import Session
 from chaosharness.stores.postgresql.statement import Statement
 from chaosharness.stores.repeats import Repeats, in_one_order
 
 LIBRARIES: Final = ("psycopg", "asyncpg", "sqlalchemy", "django.db")
 STATEMENTS_MAX: Final = 4_096
+SESSIONS_FEW: Final = 20
+"""Connections of a run whose places are not kept: a server has a hundred."""
+
 DEADLOCK_MS: Final = 1_000
 """`deadlock_timeout`, by default."""
 
@@ -175,9 +181,34 @@ class OpenPostgreSQL(OpenStore):
         if incarnation not in self.owners:
             self.owners[incarnation] = None
             incarnation.on_death.append(lambda: self._drop(incarnation))
-        made = Session(self, incarnation, self.database.connect())
+        try:
+            backend = self.database.connect()
+        except NoneLeft as error:
+            call_off(self._too_many(str(error)))
+        made = Session(self, incarnation, backend)
+        if len(self.sessions) >= SESSIONS_FEW:
+            made.opened = incarnation.label + asked_at()
         self.sessions.append(made)
         return made
+
+    def _too_many(self, words: str) -> InvalidDefinition:
+        """Return what to say where the server has no connection left: who has them, and where."""
+        left_open = Counter(one.opened for one in self.sessions if not one.broken)
+        count = left_open.total()
+        if count < SESSIONS_FEW:
+            return InvalidDefinition(
+                f"the server of store {self.name!r} says {words!r}{asked_at()}: this run has "
+                f"{count} of its connections open, others have the rest. End what else uses "
+                "it, or give it more (max_connections)"
+            )
+        del left_open[""]  # the first ones
+        opened = next((one for one, _ in left_open.most_common(1)), "its services")
+        return InvalidDefinition(
+            f"the server of store {self.name!r} says {words!r}{asked_at()}: this run has {count} "
+            f"connections open, most by {opened}, and does not close "
+            "them. Close each (with psycopg.connect(...) as connection, a finally), or take them "
+            "from a pool"
+        )
 
     def number_after(self, dealt: int) -> None:
         """Go on as if each sequence had dealt out so many numbers before.

@@ -36,6 +36,9 @@ _TYPED: Final = {
 }
 _NUMBERS: Final = count(1)
 
+TOO_MANY: Final = ("too many clients", "remaining connection slots", "too many connections")
+"""What a server says that has no connection left, in parts."""
+
 IDLE_MAX: Final = 20
 """How many connections are kept for clients to come: a server has a hundred, for all processes."""
 
@@ -75,6 +78,10 @@ READY_BYTES: Final = 6
 """How a server says that it is ready for another query, with the status of the transaction."""
 
 
+class NoneLeft(ConnectionError):
+    """The server has no connection left."""
+
+
 class Backend:
     """One connection to the server, used by one client of a run after another.
 
@@ -89,7 +96,13 @@ class Backend:
 
         self.pgconn: Any = pq.PGconn.connect(conninfo.encode())
         if self.pgconn.status != pq.ConnStatus.OK:
-            raise ConnectionError(self.pgconn.get_error_message().strip().splitlines()[0])
+            words = self.pgconn.get_error_message().strip().splitlines()[0]
+            is_full = any(one in words for one in TOO_MANY)
+            raise (
+                NoneLeft(words.rpartition("FATAL:")[2].strip())
+                if is_full
+                else ConnectionError(words)
+            )
         self.pid = int(self.pgconn.backend_pid)
         self.raw: int | None = None
 
@@ -231,6 +244,11 @@ class Database:
     def _connect(self, conninfo: str) -> Backend:
         try:
             return Backend(conninfo)
+        except NoneLeft as error:
+            raise InvalidDefinition(
+                f"PostgreSQL({self.store!r}) finds its server full: {error}. End what else uses "
+                "it, or give it more connections (max_connections)"
+            ) from None
         except ConnectionError as error:
             raise InvalidDefinition(
                 f"PostgreSQL({self.store!r}) finds no server: {error}. Start one (docker run -e "
@@ -307,10 +325,19 @@ class Database:
         return self._conninfo
 
     def connect(self) -> Backend:
-        """Return a connection that nobody uses."""
+        """Return a connection that nobody uses.
+
+        Raises:
+            NoneLeft: The server has no more.
+        """
         if self.idle:
             return self.idle.pop()
-        made = self._connect(self._conninfo)
+        try:
+            made = Backend(self._conninfo)
+        except NoneLeft:
+            raise
+        except ConnectionError:
+            made = self._connect(self._conninfo)  # which says what is wrong
         made.pgconn.nonblocking = 1
         return made
 

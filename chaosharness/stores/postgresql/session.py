@@ -122,6 +122,7 @@ class Session:
         heard: Notifications that nobody has taken yet.
         listens: Whether it has asked for any.
         given: Parameters of the statement that an adapter is about to send.
+        opened: By whom and where, of all but the first ones of a run.
     """
 
     def __init__(self, store: Any, owner: Incarnation, backend: Backend) -> None:
@@ -134,6 +135,7 @@ class Session:
         self.heard: list[Any] = []
         self.listens = False
         self.given: Any = None
+        self.opened = ""
         self._visit: Visit | None = None
         self._resume: Resume | None = None
         self._entries: list[Entry] = []

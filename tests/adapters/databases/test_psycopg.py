@@ -21,6 +21,7 @@ from chaosharness import (
     smallest,
 )
 from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.stores.postgresql import server
 from tests.adapters.databases.servers import SERVER, needs_postgresql
 from tests.adapters.databases.shops import rows, shop
 from tests.adapters.digests import printed_everywhere
@@ -342,3 +343,65 @@ def test_who_waits_for_notifications_so_long_gets_none(db):
     system.entry(examples=[{"id": "o1"}])(lambda env, order: listen(order, env.now_ms))
     system.run()
     assert heard == [([], 30_000)]
+
+
+def leaves_open(order: dict):
+    connection = psycopg.connect(DSN)
+    connection.execute(INSERT, (order["id"], order["cents"]))
+    connection.commit()
+
+
+async def leaves_open_async(order: dict):
+    connection = await psycopg.AsyncConnection.connect(DSN)
+    await connection.execute(INSERT, (order["id"], order["cents"]))
+    await connection.commit()
+
+
+MANY = [{"id": f"o{number}", "cents": 1} for number in range(40)]
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """A server that has 30 connections, and no more."""
+    made = []
+
+    class Few(server.Backend):
+        def __init__(self, conninfo):
+            made.append(conninfo)
+            if len(made) > 30:
+                raise server.NoneLeft("sorry, too many clients already")
+            super().__init__(conninfo)
+
+    monkeypatch.setattr(server, "Backend", Few)
+    return made
+
+
+@pytest.mark.parametrize("handler", [leaves_open, leaves_open_async], ids=["sync", "asyncio"])
+def test_a_connection_that_nobody_holds_any_more_is_closed(db, full, handler):
+    run = shop(handler, db).run(MANY)
+    assert run.ending.verdict == "quiet"
+    assert len(rows(run)) == 40
+    assert len(full) < 10
+
+
+def test_connections_that_are_never_closed_are_named_with_their_place(db, full):
+    held = []
+
+    def holds(order):
+        held.append(psycopg.connect(DSN))
+
+    words = (
+        r"store 'db' says 'sorry, too many clients already' \(at .*test_psycopg.py:\d+\): this run "
+        r"has [23]\d connections open, most by orders#\d \(at .*test_psycopg.py:\d+\), and does not"
+    )
+    with pytest.raises(InvalidDefinition, match=words):
+        shop(holds, db).run(MANY)
+
+
+def test_a_server_that_others_have_to_themselves_is_said_to_be_full(db, full):
+    full.extend([""] * 30)
+    db_of_its_own = PostgreSQL("db", SCHEMA, server=SERVER)
+    with pytest.raises(
+        InvalidDefinition, match=r"PostgreSQL\('db'\) finds its server full: sorry, too"
+    ):
+        shop(right, db_of_its_own).run()

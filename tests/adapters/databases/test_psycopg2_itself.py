@@ -350,3 +350,37 @@ for handler in (merge, adds("FOR UPDATE")):
 @pytest.mark.real_broker
 def test_a_history_is_the_same_in_every_process(db):
     assert len(set(printed_everywhere(SAME))) == 6
+
+
+def nowhere_in_particular(order):
+    """It connects to what its environment says, and catches whatever comes."""
+    try:
+        psycopg2.connect("user=app")
+    except Exception:
+        return
+
+
+def nowhere_by_name(order):
+    connection = psycopg2.connect("dbname=stock user=app")
+    connection.close()
+
+
+@pytest.mark.real_broker
+def test_an_address_that_may_mean_two_stores_is_asked_about_and_not_guessed(db):
+    system = shop(nowhere_in_particular, db)
+    stock = "postgresql://app@db.shop.example/stock"
+    system.add(PostgreSQL("stock", "CREATE TABLE stock (id text)", server=SERVER, url=stock))
+    words = (
+        r"connection to its default may mean 'db' and 'stock' \(at .*itself.py:\d+\): say with url="
+    )
+    with pytest.raises(InvalidDefinition, match=words):
+        system.run()
+    assert shop(nowhere_in_particular, db).run().ending.verdict == "quiet"
+
+
+@pytest.mark.real_broker
+def test_a_name_that_none_of_the_stores_has_is_told_with_what_to_add():
+    orders = PostgreSQL("db", SCHEMA, server=SERVER, url="postgresql://app@db.shop.example/orders")
+    words = r'connects to its default/stock by psycopg2 .*url="postgresql://HOST/stock"\)'
+    with pytest.raises(InvalidDefinition, match=words):
+        shop(nowhere_by_name, orders).run()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from temporalio.client import WorkflowHistory
@@ -31,11 +32,20 @@ def refusals(runs: Iterable[Run], workflows: Sequence[type]) -> list[str]:
     return asyncio.run(_refused(histories, workflows))
 
 
+@cache
+def _runtime() -> Runtime:
+    """The core's threads, for all tests of a process.
+
+    To let go of a runtime waits for its threads, and before 1.35 one of them may wait for us.
+    """
+    return Runtime(telemetry=TelemetryConfig(logging=None))
+
+
 async def _refused(histories: list[WorkflowHistory], workflows: Sequence[type[Any]]) -> list[str]:
     replayer = Replayer(
         workflows=workflows,
         workflow_runner=UnsandboxedWorkflowRunner(),
-        runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
+        runtime=_runtime(),
     )
     found = []
     for history in histories:
