@@ -354,7 +354,15 @@ def _show_lengths(scope: Scope, lengths_ms: Iterable[int]) -> None:
 @lru_cache(maxsize=4_096)
 def _lengths_in(text: str) -> tuple[int, ...]:
     """Return the lengths of time that a text names as PostgreSQL reads them, in ms."""
-    found = [float(one[1]) * _SHORT_UNITS[one[2].lower()] for one in _LENGTH.finditer(text)]
+    found: list[float] = []
+    end = -1
+    for one in _LENGTH.finditer(text):
+        length = float(one[1]) * _SHORT_UNITS[one[2].lower()]
+        if found and not text[end : one.start()].strip():
+            found[-1] += length  # 1 min 40 sec
+        else:
+            found.append(length)
+        end = one.end()
     found += [float(one[2]) * _SHORT_UNITS[one[1].lower()] for one in _MADE.finditer(text)]
     for hours, minutes, seconds in _CLOCK_LENGTH.findall(text):
         found.append(int(hours) * 3_600_000 + int(minutes) * 60_000 + int(seconds) * 1_000)
