@@ -174,5 +174,4 @@ def test_a_consumer_in_a_thread_of_a_framework_comes_to_rest(tmp_path, monkeypat
 
     run = system.run()
     assert run.ending.verdict == "quiet"
-    assert [one.why for one in run.ending.ran_on] == ["reads a clock"]
-    assert run.ending.ran_on[0].after_ms < 60_000
+    assert not run.ending.ran_on  # what pika reads for its own time-outs is no clock of it
