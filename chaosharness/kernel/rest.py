@@ -627,9 +627,15 @@ class Rest:
             self._guessed_due_ms = max(self._guessed_due_ms, due_ms)
 
     def scan_all(self, world: Clockwork) -> None:
-        """Look at all that was stored and sent: a run without loops never asks what is due."""
-        self._mark = len(world.raw)
-        self._scan(world)
+        """Look at what was stored and sent where a clock was read: a run without loops never asks
+        what is due."""
+        read_at = self.read_at
+        if not read_at:
+            return
+        for event in world.raw[self._scanned :]:
+            at_ms = event[0]
+            if at_ms in read_at:
+                self.ahead_ms.update(one - at_ms for one in ahead_in(event))
 
     def _scan(self, world: Clockwork) -> None:
         """Look for due times in what was stored and sent up to the last effect."""
