@@ -1,4 +1,4 @@
-"""Being told to stop: Ctrl-C and SIGTERM end a search between two of its runs."""
+"""Being told to stop: Ctrl-C and SIGTERM end a search, in the midst of a run if need be."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import at_line, words_of
+from chaosharness.kernel.deadline import called_off_when
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def until_told_to_stop() -> Iterator[Callable[[], None]]:
-    """Raise KeyboardInterrupt after the run that goes on when a signal arrives.
+    """Raise KeyboardInterrupt when a signal arrives; a run that goes on is called off.
 
-    Not within it: the code under test may catch what is raised there, and be judged by what
-    it then did. A second signal does not wait.
+    Not in the code under test: it may catch what is raised there, and be judged by what it
+    then did. The loop of the run ends when it has control again. A second signal does not wait.
 
     Yields:
         What raises it as well, to be called where runs are made in other processes.
@@ -36,6 +37,10 @@ def until_told_to_stop() -> Iterator[Callable[[], None]]:
         if asked:
             raise KeyboardInterrupt
 
+    def never() -> bool:
+        look()
+        return False
+
     if threading.current_thread() is not threading.main_thread():
         yield look
         return
@@ -48,7 +53,8 @@ def until_told_to_stop() -> Iterator[Callable[[], None]]:
     before = [signal.signal(one, stop) for one in SIGNALS]
     token = OBSERVERS.set((*OBSERVERS.get(), lambda run: look()))
     try:
-        yield look
+        with called_off_when(never):
+            yield look
     except KeyboardInterrupt as error:
         if asked:
             raise

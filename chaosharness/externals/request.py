@@ -175,7 +175,8 @@ class Journey:
         def keep(resume: Resume) -> None:
             world = self.scope.world
             self.resume = resume
-            world.know_duration(self.server.timeout_ms)
+            # a poll that is held open longer and longer shows no duration of the system
+            world.know_duration(getattr(self.server, "known_ms", self.server.timeout_ms))
             self.timeout = world.timer(self.server.timeout_ms, self._give_up, None, None)
             if not self.lost:
                 world.after(delay_ms + self.server.latency_ms // 2, self._arrive)

@@ -1,4 +1,4 @@
-"""Whether the time of a search is over: a run that is on then is called off.
+"""Whether the time of a search is over, or somebody ended it: a run that is on is called off.
 
 What it would have shown is not known: nothing of it is judged, or told.
 """
@@ -26,14 +26,23 @@ class OutOfTime(Exception):
 def called_off_when(is_over: IsOver | None) -> Iterator[None]:
     """Have runs that are begun here called off when a function says so; None: never.
 
+    What was asked before is asked still, and first. A function may raise instead: that ends
+    the run, and is never raised in the code under test.
+
     Raises:
         OutOfTime: One was.
     """
-    before = _asked.set(is_over)
+    before = _asked.set(_either(_asked.get(), is_over))
     try:
         yield
     finally:
         _asked.reset(before)
+
+
+def _either(first: IsOver | None, second: IsOver | None) -> IsOver | None:
+    if first is None or second is None:
+        return first or second
+    return lambda: first() or second()
 
 
 def deadline() -> IsOver | None:

@@ -20,7 +20,7 @@ from chaosharness.checkers.property import Property
 from chaosharness.counterexample import Counterexample, items_for
 from chaosharness.errors import ChaosharnessError, Nondeterminism
 from chaosharness.faults import FAULTS, Fault
-from chaosharness.kernel.deadline import OutOfTime, called_off_when
+from chaosharness.kernel.deadline import IsOver, OutOfTime, called_off_when
 from chaosharness.kernel.history import History
 from chaosharness.kernel.rest import RanOn
 from chaosharness.schedule import Schedule
@@ -48,6 +48,17 @@ def elapsed_s() -> float:
     """Return real time, within a run too; 0 on Windows, where no run is called off."""
     return os.times().elapsed
 
+
+def _over_at(deadline: float | None) -> IsOver | None:
+    """Return what says within a run that a time of `perf_counter` has come, which stands still."""
+    if deadline is None:
+        return None
+    at_s = elapsed_s() + deadline - perf_counter()
+    return lambda: elapsed_s() >= at_s
+
+
+PATIENCE: Final = 2
+"""Times its seconds after which a search makes nothing smaller any more."""
 
 HELPED_FROM: Final = 4
 """Batches of fewer runs are made here: often the first finding comes before a process is up."""
@@ -201,10 +212,20 @@ class Exploration:
         deadline = self._deadline
         if deadline is None:
             return self.examiner.see(schedule)
-        at_s = elapsed_s() + deadline - perf_counter()  # which stands still within a run
-        with called_off_when(lambda: elapsed_s() >= at_s):
+        with called_off_when(_over_at(deadline)):
             run = self.system.run(self.items, schedule)
         return self.examiner.look(run)
+
+    @property
+    def _patience(self) -> float | None:
+        """When a finding is made smaller no more, by `perf_counter`; None: never.
+
+        A search whose time is over has as long again for that: a small counterexample is worth
+        it, and one of long runs would take many times as long as was allowed.
+        """
+        if self.seconds_max is None:
+            return None
+        return self._begun_at + PATIENCE * self.seconds_max
 
     def _until_time(self, results: Iterator[Seen]) -> Iterator[Seen]:
         """Yield what runs show, up to the one that is called off since the time is over."""
@@ -329,11 +350,14 @@ class Exploration:
             cause.above = other  # there is enough to mend
             return
         try:
-            found = self._shrunk(cause, run)
-        except KeyboardInterrupt:
+            with called_off_when(_over_at(self._patience)):
+                found = self._shrunk(cause, run)
+        except (KeyboardInterrupt, OutOfTime) as error:
             whole = attrs.evolve(breach, findings=self._all_of(breach, run))
             self._keep(cause, as_it_was(whole, run, self.searched, self.target))
-            raise
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return
         if tentative and len(found.schedule) > self.planner.faults_max:
             self._set_aside(breach, found)
             return

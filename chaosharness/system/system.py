@@ -212,7 +212,11 @@ class System:
 
         def add(function: F) -> F:
             if self._entry is not None:
-                raise InvalidDefinition(f"system {self.name!r} has an entry already")
+                raise InvalidDefinition(
+                    f"system {self.name!r} has an entry already, and a system has one: it may take "
+                    "items of several kinds, each with its example, and do for each what is right "
+                    f"(`if isinstance(item, Refund): ...`){asked_at()}"
+                )
             if not callable(function):
                 raise InvalidDefinition(
                     f"the entry of {self.name!r} must be a function{asked_at()}"

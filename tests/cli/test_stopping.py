@@ -9,6 +9,9 @@ from textwrap import dedent
 
 import pytest
 
+from chaosharness import Kafka, System
+from chaosharness.cli.stopping import until_told_to_stop
+
 SHOP = dedent("""
     from pathlib import Path
 
@@ -82,3 +85,41 @@ def test_json_is_whole_as_well(tmp_path):
     told = json.loads(out)
     assert told["broken_off"] is True
     assert [one["property"] for one in told["counterexamples"]] == ["never charged twice"]
+
+
+def long(told, finished):
+    """A handler that is told to stop in its midst, and has thousands of messages to send yet."""
+    system = System("long")
+    bus = system.add(Kafka("bus", {"orders": 1, "paid": 1}))
+
+    @system.service("worker")
+    def worker(env):
+        publish = env.publisher(bus)
+
+        def on_order(order):
+            told()
+            for number in range(3000):
+                try:
+                    publish("paid", {"id": number})
+                    time.sleep(0.001)
+                except BaseException as error:
+                    finished.append(error)
+                    raise
+            finished.append("finished")
+
+        env.consume(bus, "orders", on_order)
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_run_that_is_on_is_called_off_and_its_code_is_not_told(number):
+    finished = []
+    with pytest.raises(KeyboardInterrupt), until_told_to_stop():
+        stop = signal.getsignal(number)
+        long(lambda: stop(number, None), finished).run()
+    assert not [one for one in finished if one == "finished" or isinstance(one, KeyboardInterrupt)]

@@ -17,7 +17,10 @@ from chaosharness import (
     System,
     check,
     explore,
+    replay,
 )
+from chaosharness.kernel import world
+from chaosharness.search import exploration
 from chaosharness.search.marks import Marks, Sight
 from chaosharness.search.news import News
 from chaosharness.search.odds import CAP, DOES, FLOOR, Odds, does, learned, likely_first, row_of
@@ -257,3 +260,17 @@ def test_a_run_that_is_on_when_the_time_is_over_is_called_off(workers):
     campaign = searched_for(0.3, workers=workers)
     assert (campaign.result, campaign.ended) == ("unknown", "time")
     assert campaign.coverage.levels[0].complete  # the calm run was made
+
+
+def test_what_would_take_too_long_to_make_smaller_is_kept_as_it_is(monkeypatch):
+    """Each run of it may take as long as the one that found it, and there are many of them."""
+    monkeypatch.setattr(exploration, "PATIENCE", 0)
+    monkeypatch.setattr(world, "LOOK_EVERY", 1)
+    campaign = explore(two(), properties=[never_charged_twice], faults_max=2, seconds_max=3600)
+    (found,) = campaign.counterexamples
+    assert (found.shrunk_in, len(found.findings)) == (0, 1)
+    assert check_again(found)
+
+
+def check_again(found):
+    return replay(found, two(), properties=[never_charged_twice]).verdict == "failing"

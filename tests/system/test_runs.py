@@ -452,7 +452,10 @@ def test_a_factory_that_raises_is_named():
         (lambda s: s.add(Gateway("a/b")), "cannot be a name"),
         (lambda s: s.service("x", replicas=0), "needs at least 1 replica"),
         (lambda s: s.service("x")(None), "needs a function that builds it"),
-        (lambda s: s.entry(examples=[])(print), "has an entry already"),
+        (
+            lambda s: s.entry(examples=[])(print),
+            "it may take items of several kinds",
+        ),
         (lambda s: s.run(schedule=[1]), r"is not a Schedule .*write Schedule\(\[...\]\)"),
         (lambda s: s.run(Schedule()), "the workload comes first.*write schedule=..."),
         (lambda s: Kafka("k", {"t": 0}), "must have at least 1 log partition"),

@@ -15,10 +15,13 @@ from chaosharness.kernel.world import World
 from chaosharness.orchestrators.temporal import updates
 from chaosharness.orchestrators.temporal.run import Run, Update
 
-__all__ = ["QUERY_MS", "Patient", "Question", "UpdateWaiter", "in_time"]
+__all__ = ["QUERY_MS", "Patient", "Polls", "Question", "UpdateWaiter", "in_time"]
 
 LONG_POLL_MS: Final = 20_000
 """How long the server holds an answer back; then it says that there is nothing yet."""
+VAIN_POLLS: Final = 6
+"""Polls in a row without anything new, after which each is held open for twice as long."""
+HELD_MAX_MS: Final = 1_800_000
 QUERY_MS: Final = 30_000
 """How long a client waits for a question's answer: a worker has to be found first."""
 LONG_CALL_MS: Final = 70_000
@@ -31,6 +34,11 @@ class Patient:
 
     engine: Server
     timeout_ms: int = LONG_CALL_MS
+
+    @property
+    def known_ms(self) -> int:
+        """How much of it is a time that searches size trouble by."""
+        return min(self.timeout_ms, LONG_CALL_MS)
 
     @property
     def name(self) -> str:
@@ -63,11 +71,51 @@ class Patient:
         self.engine.serve(caller, operation, attempt, request, reply)
 
 
+class Polls:
+    """How long clients' polls for the end of a workflow are held open.
+
+    As long as the server does, but where one after the other ends in vain and nothing happens
+    anywhere: for a workflow that nothing moves any more a client asks to the end of the run,
+    thousands of times, and each is a call that a search might have a fault strike.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._vain: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def in_vain(self, caller: Scope, req: Any) -> None:
+        """Note that a poll has ended with nothing to tell."""
+        effects = self._world.effects
+        times, before = self._vain.get(_who(caller, req), (0, -1))
+        self._vain[_who(caller, req)] = (times + 1 if before == effects else 1, effects)
+
+    def hold_ms(self, caller: Scope, req: Any) -> int:
+        """Return how long a poll that comes now is held open."""
+        times, effects = self._vain.get(_who(caller, req), (0, -1))
+        if effects != self._world.effects or times <= VAIN_POLLS:
+            return LONG_POLL_MS
+        return min(LONG_POLL_MS << times - VAIN_POLLS, HELD_MAX_MS)
+
+    def timeout_ms(self, caller: Scope, rpc: str, req: Any) -> int:
+        """Return how long a client waits for an answer that may be held back."""
+        if rpc != "get_workflow_execution_history":
+            return LONG_CALL_MS
+        more_ms = self.hold_ms(caller, req) - LONG_POLL_MS
+        return LONG_CALL_MS + 2 * more_ms  # others who ask the same may lengthen it meanwhile
+
+
+def _who(caller: Scope, req: Any) -> tuple[str, str]:
+    return caller.place, req.execution.workflow_id
+
+
 def in_time(
-    world: World, function: Callable[..., None], late: Callable[[], None]
+    world: World,
+    function: Callable[..., None],
+    late: Callable[[], None],
+    hold_ms: int = LONG_POLL_MS,
 ) -> Callable[..., None]:
     """Return `function`, and have `late` called where that was not called within a long poll."""
-    timer = world.timer(LONG_POLL_MS, lambda _: late(), None)
+    timer = world.timer(hold_ms, lambda _: late(), None)
 
     def called(*arguments: Any) -> None:
         world.agenda.cancel(timer)

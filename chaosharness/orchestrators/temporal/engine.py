@@ -22,6 +22,7 @@ from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.long_waits import AGAIN_MIN, LongWaits, how_often, if_meant
 from chaosharness.orchestrators.outage import Outage
+from chaosharness.orchestrators.temporal.asking import Polls
 from chaosharness.orchestrators.temporal.deadlines import STICKY_MS, TRIES_MS
 from chaosharness.orchestrators.temporal.rounds import Resting, Rounds
 from chaosharness.orchestrators.temporal.run import Run
@@ -115,6 +116,7 @@ class OpenTemporal:
         self.outage = Outage(world, self._back)
         self.noted: set[str] = set()
         self.watchers: dict[str, list[Callable[[Run], None]]] = {}
+        self.polls = Polls(world)
         self.asked: dict[str, tuple[str, Run]] = {}
         self.asks: list[Any] = []  # queries that no worker has been given
         self.updates: list[Any] = []  # those who wait for an update

@@ -24,11 +24,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import Server, call
 from chaosharness.kernel.places import asked_at
-from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.orchestrators.temporal import starting, updates
 from chaosharness.orchestrators.temporal.asking import (
     QUERY_MS,
     Patient,
+    Polls,
     Question,
     UpdateWaiter,
     in_time,
@@ -63,7 +64,6 @@ _STATUS: Final = {
 NOT_OPEN, NOT_COMPLETED_CLEANLY = 2, 3
 COMPLETED_STAGE: Final = 3
 USE_EXISTING: Final = 2
-"""Numbers of the API: `QueryRejectCondition`, stages of an update, `WorkflowIdConflictPolicy`."""
 _RUN_STATUS: Final = {status: number for number, status in enumerate(STATUSES, 1)}
 
 
@@ -150,7 +150,7 @@ class _Service(temporalio.service.ServiceClient):
             engine.registry.started_at(req.workflow_id, queue, type, asked_at)
         asked: Server = engine
         if _waits(rpc, req):
-            asked = Patient(engine)
+            asked = Patient(engine, engine.polls.timeout_ms(SCOPE.get(), rpc, req))
         elif rpc == "query_workflow":
             asked = Patient(engine, QUERY_MS)
         return await call(f"{engine.name}.{rpc}", asked, (rpc, req, resp_type), words)
@@ -478,14 +478,18 @@ def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -
     if not req.wait_new_event or run.status != "RUNNING":
         return events(run)
     watchers = engine.watchers.setdefault(run.run_id, [])
+    polls: Polls = engine.polls
 
     def late() -> None:
         watchers.remove(waiting)
+        polls.in_vain(caller, req)
         found = resp_type()
         found.next_page_token = b"more"  # the client asks again
         reply(found, None)
 
-    waiting = in_time(engine.world, lambda ended: reply(events(ended), None), late)
+    waiting = in_time(
+        engine.world, lambda ended: reply(events(ended), None), late, polls.hold_ms(caller, req)
+    )
     watchers.append(waiting)
     return None
 

@@ -69,6 +69,16 @@ class Waits(Order):
 
 
 @workflow.defn
+class Alone:
+    """Is idle for half a day, and nothing else happens."""
+
+    @workflow.run
+    async def run(self, order: str) -> str:
+        await asyncio.sleep(43_200)
+        return order
+
+
+@workflow.defn
 class Does:
     """Has something done, or not."""
 
@@ -307,3 +317,31 @@ def test_a_worker_that_is_down_for_long_is_no_mistake() -> None:
     run = system.run(None, Schedule([crash]))
     assert run.ending.verdict == "quiet"
     assert [*run.history.of("crash")]
+
+
+def test_who_waits_for_what_nothing_moves_any_more_asks_less_and_less() -> None:
+    """Each poll of 20 s, to the end of the run, were some ten thousand events that say nothing."""
+    system = System("left")
+    system.add(Temporal("temporal"))
+
+    @system.service("worker")
+    def worker(env: Env) -> None:
+        async def main() -> None:
+            client = await Client.connect("localhost:7233")
+            await Worker(client, task_queue="q", workflows=[Alone], activities=[charge]).run()
+
+        env.main(main)
+
+    @system.entry(examples=["o1"])
+    async def place(env: Env, item: str) -> None:
+        client = await Client.connect("localhost:7233")
+        assert await client.execute_workflow(Alone.run, item, id=item, task_queue="q") == item
+
+    run = system.run()
+    polls = [
+        one
+        for one in run.history.of("call")
+        if one.data.get("method") == "get_workflow_execution_history"
+    ]
+    assert run.ending.verdict == "quiet"
+    assert 6 < len(polls) < 40
