@@ -17,7 +17,7 @@ from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_rows, lost_values
-from chaosharness.checkers.outcomes.sanity import STANDS
+from chaosharness.checkers.outcomes.sanity import STANDS, rows_held
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.told import clients_told_no, ignored
 from chaosharness.checkers.outcomes.values import is_number, spelled
@@ -85,7 +85,9 @@ def wrong(clean: Clean, composition: Composition) -> list[Difference]:
     told |= {one.place for one in found if one.kind == "lost update"}
     found += [one for one in _more_at_once(composition) if one.place not in told]
     found += clean.dealt.shared(clean.history)
-    return found or _by_timing(clean, composition) or [*_held(clean), *_ignored(clean)]
+    held = [*_held(clean)]
+    held += [one for item in clean.everyone for one in rows_held(clean, clean.calm, item)]
+    return found or _by_timing(clean, composition) or [*held, *_ignored(clean)]
 
 
 def _twice(clean: Clean) -> Iterator[Difference]:

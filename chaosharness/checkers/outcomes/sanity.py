@@ -27,6 +27,14 @@ OPTIONAL = "optional"
 STANDS = "stands"
 """The kind of a question: may what was done stand, although its workflow has failed?"""
 
+HELD: Final = frozenset(
+    (
+        *("allocated", "authorised", "authorized", "blocked", "booked", "held", "hold"),
+        *("locked", "reserved"),
+    )
+)
+"""Words of rows that hold something for a while, until it is given back or used."""
+
 UNDOES = UNDOING | {"recall", "refund", "reverse"}
 """How methods begin by which a third party takes back what it did."""
 
@@ -143,6 +151,27 @@ def standing_of(clean: Clean, out: Outcome, item: int, word: str) -> Iterator[Di
             yield Difference(STANDS, item, place, word, _spelled(entry), source=entry[0][1])
 
 
+def rows_held(clean: Clean, out: Outcome, item: int) -> Iterator[Difference]:
+    """Yield rows that still say `reserved` although the money of their item was given back.
+
+    A question each: nobody took them back, and those of an item that comes to its end say
+    something else. Not where the row is so in each end.
+    """
+    undone = [by for (place, what), by in clean.ledgers.undone(out, item) if moves((place, what))]
+    if not undone:
+        return
+    ends = [clean.calm.words(other) for other in clean.everyone]
+    ended = [words for words in ends if not any(words_in(text) & HELD for _, text in words)]
+    for place, text in sorted(out.words(item)):
+        holds = words_in(text) & HELD
+        released = any(place == there for words in ended for there, _ in words)
+        if holds and released and (spelled_place(place), text) not in clean.options.may_end:
+            by = spelled_place(undone[-1])
+            where = ".".join(spelled_place(place).split(".")[:2])
+            what = f"the row in {where}, whose money went back by {by},"
+            yield Difference(STANDS, item, spelled_place(place), text, what, source=place[1])
+
+
 def is_part_of_a_failure(clean: Clean, out: Outcome, item: int, others: Iterable[Outcome]) -> bool:
     """Say whether an item's workflow has failed as it does where it is refused, and left a part of
     what it usually does: some of several requests were carried out, and others were not.
@@ -198,6 +227,7 @@ class _Refused:
             self._wrong()
             or [*self._stands_in_failed_workflow()]
             or [*self._stands_where_told_otherwise()]
+            or [*rows_held(self.clean, self.out, self.item)]
         )
 
     def _wrong(self) -> list[Difference]:

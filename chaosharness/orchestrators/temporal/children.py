@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from chaosharness.orchestrators.temporal.chains import Chains, first_of_cron
 from chaosharness.orchestrators.temporal.limits import Limits
 from chaosharness.orchestrators.temporal.refusals import Refused
+from chaosharness.orchestrators.temporal.reuse import ONLY_FAILED, REJECT, check_used
 from chaosharness.orchestrators.temporal.run import (
     Child,
     Run,
@@ -16,7 +17,6 @@ from chaosharness.orchestrators.temporal.run import (
     given_at_start,
     milliseconds,
 )
-from chaosharness.orchestrators.temporal.starting import ONLY_FAILED, REJECT, check_used
 
 __all__ = ["leave", "start", "tell_parent"]
 

@@ -8,15 +8,14 @@ from typing import Any
 
 from chaosharness.orchestrators.temporal.jobs import policy_json
 from chaosharness.orchestrators.temporal.limits import Limits
-from chaosharness.orchestrators.temporal.refusals import Refused
+from chaosharness.orchestrators.temporal.reuse import check_used
 from chaosharness.orchestrators.temporal.run import Run
 
-__all__ = ["allowed", "check_used", "delay_ms", "is_pinned", "limits_of"]
+__all__ = ["allowed", "delay_ms", "is_pinned", "limits_of"]
 
 USE_EXISTING, TERMINATE_EXISTING = 2, 3
-ONLY_FAILED, REJECT = 2, 3
 AUTO_UPGRADE = 2
-"""Numbers of WorkflowIdConflictPolicy, WorkflowIdReusePolicy and VersioningBehavior."""
+"""Numbers of WorkflowIdConflictPolicy and VersioningBehavior."""
 
 
 def limits_of(req: Any, now_ms: int) -> Limits:
@@ -68,27 +67,3 @@ def allowed(runs: list[Run], req: Any, terminate: Any) -> Run | None:
         return None
     check_used(last, req.workflow_id_reuse_policy)
     return None
-
-
-def check_used(last: Run, policy: int) -> None:
-    """Refuse a start where a run of this workflow id has ended before, if the policy says so.
-
-    Args:
-        last: The latest run of the id.
-        policy: A number of WorkflowIdReusePolicy.
-
-    Raises:
-        Refused: The id may not be used again.
-    """
-    if policy == REJECT or (policy == ONLY_FAILED and last.status == "COMPLETED"):
-        how = "" if policy == REJECT else " successfully"
-        which = (
-            "reject duplicate workflow Id"
-            if policy == REJECT
-            else "allow duplicate workflow Id if last run failed"
-        )
-        raise Refused(
-            "ALREADY_EXISTS",
-            f"Workflow execution already finished{how}. WorkflowId: {last.workflow_id}, "
-            f"RunId: {last.run_id}. Workflow Id reuse policy: {which}.",
-        )

@@ -4,6 +4,7 @@ import pytest
 
 from chaosharness import (
     External,
+    Gateway,
     Kafka,
     LostRequest,
     Pause,
@@ -154,3 +155,76 @@ def test_a_dead_letter_of_what_was_handled_after_all_is_no_word_of_a_timer():
     run = unread().run(None, Schedule([locked, lost]))
     assert len([*run.history.of("dead")]) == 2
     assert [*idempotent().findings(run.evidence())] == []
+
+
+class Courier:
+    """Books a parcel once, and never that of an order called bad."""
+
+    def __init__(self):
+        self.booked = set()
+
+    def book(self, order):
+        if order == "bad" or order in self.booked:
+            return External.unchanged(order != "bad")
+        self.booked.add(order)
+        return True
+
+
+def parcels(*, frees: bool, examples=("o1", "bad")) -> System:
+    """Reserve, charge and ship; where no courier takes it, give the money back, and the goods."""
+    system = System("parcels")
+    bus = system.add(Kafka("bus", topics={"orders": 1}))
+    store = system.add(SQLite("db", "CREATE TABLE stock (id TEXT PRIMARY KEY, state TEXT)"))
+    bank, courier = system.add(Gateway("bank")), system.add(External("courier", Courier))
+
+    @system.service("orders")
+    def build(env):
+        db, money, parcel = env.connect(store), env.client(bank), env.client(courier)
+
+        def put(order, state):
+            with db:
+                db.execute(
+                    "INSERT INTO stock VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET state = ?",
+                    (order, state, state),
+                )
+
+        def on_order(order):
+            put(order["id"], "reserved")
+            money.charge(order["id"], 500, key=order["id"])
+            if parcel.book(order["id"]):
+                put(order["id"], "shipped")
+                return
+            money.refund(order["id"], 500, key=order["id"] + " back")
+            if frees:
+                put(order["id"], "free")
+
+        env.consume(bus, "orders", on_order, on_error="dead-letter", retries_max=20)
+
+    @system.entry(examples=[{"id": one} for one in examples])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+def test_goods_that_stay_reserved_where_the_money_went_back_are_asked_about():
+    campaign = explore(parcels(frees=False), faults_max=0)
+    assert not campaign.counterexamples
+    [asked] = campaign.questions
+    assert asked.summary == (
+        "already without faults: item 2 (bad) ends as 'reserved', and the row in db.stock, whose "
+        "money went back by bank.refund, stands: may it, as somebody sees to it? If so: "
+        "may_end=[('db.stock', 'reserved')]"
+    )
+
+
+def test_goods_that_are_free_again_are_not():
+    campaign = explore(parcels(frees=True), faults_max=1)
+    assert not campaign.counterexamples and not campaign.questions
+
+
+def test_nor_are_those_that_may_end_so_or_that_all_orders_end_with():
+    may = idempotent(may_end=[("db.stock", "reserved")])
+    assert not explore(parcels(frees=False), faults_max=0, properties=[may]).questions
+    alone = parcels(frees=False, examples=["bad"])
+    assert not explore(alone, faults_max=0).questions
