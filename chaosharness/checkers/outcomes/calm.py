@@ -17,7 +17,7 @@ from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_rows, lost_values
-from chaosharness.checkers.outcomes.sanity import STANDS, rows_held
+from chaosharness.checkers.outcomes.sanity import STANDS, rows_held, rows_standing
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.told import clients_told_no, ignored
 from chaosharness.checkers.outcomes.values import is_number, spelled
@@ -87,6 +87,7 @@ def wrong(clean: Clean, composition: Composition) -> list[Difference]:
     found += clean.dealt.shared(clean.history)
     held = [*_held(clean)]
     held += [one for item in clean.everyone for one in rows_held(clean, clean.calm, item)]
+    held += _rows_of_failed_workflows(clean)
     return found or _by_timing(clean, composition) or [*held, *_ignored(clean)]
 
 
@@ -148,6 +149,15 @@ def _held(clean: Clean) -> Iterator[Difference]:
                 )
 
 
+def _rows_of_failed_workflows(clean: Clean) -> Iterator[Difference]:
+    """Yield rows of items whose workflow has failed, and which hold what those of others do."""
+    ended = {item: _noted(clean, item) for item in clean.everyone}
+    usual = {one for item, word in ended.items() if not word for one in clean.calm.words(item)}
+    for item, word in ended.items():
+        if word:
+            yield from rows_standing(clean, clean.calm, item, word, usual)
+
+
 def _ignored(clean: Clean) -> Iterator[Difference]:
     """Yield items of which nothing comes, as others came before them.
 
@@ -173,8 +183,13 @@ def _entries(out: Outcome, item: int) -> Iterator[Entry]:
 def _given_up(clean: Clean, item: int) -> str:
     """Return in which word an item says that it was given up: its rows, or else its workflow."""
     words = sorted(text for _, text in clean.calm.words(item) if words_in(text) & GIVEN_UP)
-    noted = sorted(one for one in clean.calm.noted.get(item, ()) if ENDED_SO.fullmatch(one))
-    return next(iter((*words, *noted)), "")
+    return words[0] if words else _noted(clean, item)
+
+
+def _noted(clean: Clean, item: int) -> str:
+    """Return what an engine notes of the workflow of an item that did not come to its end."""
+    noted = clean.calm.noted.get(item, ())
+    return min((one for one in noted if ENDED_SO.fullmatch(one)), default="")
 
 
 def _topics(out: Outcome, item: int) -> frozenset[Place]:

@@ -172,6 +172,27 @@ def rows_held(clean: Clean, out: Outcome, item: int) -> Iterator[Difference]:
             yield Difference(STANDS, item, spelled_place(place), text, what, source=place[1])
 
 
+def rows_standing(
+    clean: Clean, out: Outcome, item: int, word: str, usual: Collection[tuple[Place, str]]
+) -> Iterator[Difference]:
+    """Yield rows of an item whose workflow has failed that hold what those of others do which came
+    to their end: a seat that is still booked. A question each.
+
+    Args:
+        clean: The clean runs.
+        out: What came out.
+        item: The item.
+        word: What its engine notes of it.
+        usual: What rows say of workflows that came to their end.
+    """
+    for place, text in sorted(out.words(item)):
+        where = spelled_place(place)
+        holds = words_in(text) & HELD and (place, text) in usual
+        if holds and (where, word) not in clean.options.may_end:
+            what = f"the row in {'.'.join(where.split('.')[:2])}, which says {text!r},"
+            yield Difference(STANDS, item, where, word, what, source=place[1])
+
+
 def is_part_of_a_failure(clean: Clean, out: Outcome, item: int, others: Iterable[Outcome]) -> bool:
     """Say whether an item's workflow has failed as it does where it is refused, and left a part of
     what it usually does: some of several requests were carried out, and others were not.
@@ -280,8 +301,12 @@ class _Refused:
         """
         lacking = any(not self.clean.options.is_optional(place) for place, _ in self.less)
         word = ended_badly(self.clean, self.out, self.item)
-        if word and lacking and not (self.more or self.undone or self.in_vain):
+        if not word or self.more or self.undone or self.in_vain:
+            return
+        if lacking:
             yield from standing_of(self.clean, self.out, self.item, word)
+        usual = self.clean.calm.words(self.item)
+        yield from rows_standing(self.clean, self.out, self.item, word, usual)
 
     def _stands_where_told_otherwise(self) -> Iterator[Difference]:
         """Yield money or goods that stand although a message says what is said where the same is

@@ -1,5 +1,7 @@
 """What stays held for what was given up without faults; what is put aside behind its like."""
 
+import json
+
 import pytest
 
 from chaosharness import (
@@ -11,6 +13,7 @@ from chaosharness import (
     Schedule,
     Site,
     SQLite,
+    StepFunctions,
     StoreOutage,
     System,
     explore,
@@ -228,3 +231,68 @@ def test_nor_are_those_that_may_end_so_or_that_all_orders_end_with():
     assert not explore(parcels(frees=False), faults_max=0, properties=[may]).questions
     alone = parcels(frees=False, examples=["bad"])
     assert not explore(alone, faults_max=0).questions
+
+
+def tours(*, catches: bool) -> System:
+    """Book a seat and pay, as a machine of Step Functions; nobody can pay for the tour `bad`."""
+    pay = {"Type": "Task", "Resource": "pay", "End": True}
+    free = {"Type": "Task", "Resource": "free", "Next": "No"}
+    states = {
+        "Book": {"Type": "Task", "Resource": "book", "ResultPath": None, "Next": "Pay"},
+        "Pay": pay,
+        "Free": free,
+        "No": {"Type": "Fail", "Error": "NotPaid"},
+    }
+    for state in (states["Book"], free):
+        state["Retry"] = [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 12}]
+    if catches:
+        every = {"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "Free"}
+        states["Book"]["Catch"] = pay["Catch"] = [every]
+    else:
+        del states["Free"], states["No"]
+    system = System("tours")
+    machine = {"StartAt": "Book", "States": states}
+    sfn = system.add(StepFunctions("sfn", machines={"tour": machine}))
+    store = system.add(SQLite("db", "CREATE TABLE seats (id TEXT PRIMARY KEY, state TEXT)"))
+
+    @system.service("functions")
+    def functions(env):
+        db = env.connect(store)
+
+        def put(tour, state):
+            with db:
+                db.execute(
+                    "INSERT INTO seats VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET state = ?",
+                    (tour, state, state),
+                )
+
+        def pay(event, context):
+            if event["id"] == "bad":
+                raise ValueError("no money")
+
+        env.function(sfn, "book", lambda event, context: put(event["id"], "booked"))
+        env.function(sfn, "pay", pay)
+        if catches:
+            env.function(sfn, "free", lambda event, context: put(event["id"], "free"))
+
+    @system.entry(examples=[{"id": "t1"}, {"id": "bad"}])
+    def go(env, tour):
+        start = env.client(sfn).start_execution
+        start(stateMachineArn="tour", name=tour["id"], input=json.dumps(tour))
+
+    return system
+
+
+def test_a_seat_that_stays_booked_where_its_execution_failed_is_asked_about():
+    campaign = explore(tours(catches=False), faults_max=0)
+    assert not campaign.counterexamples
+    [asked] = campaign.questions
+    assert asked.summary.startswith(
+        "already without faults: item 2 (bad) ends as 'execution failed', and the row in db.seats, "
+        "which says 'booked', stands"
+    )
+
+
+def test_one_that_is_free_again_is_not():
+    campaign = explore(tours(catches=True), faults_max=1)
+    assert not campaign.counterexamples and not campaign.questions
