@@ -20,7 +20,7 @@ from chaosharness.checkers.outcomes.overwritten import lost_rows, lost_values
 from chaosharness.checkers.outcomes.sanity import STANDS, rows_held, rows_standing
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.told import clients_told_no, ignored
-from chaosharness.checkers.outcomes.values import is_number, spelled
+from chaosharness.checkers.outcomes.values import is_number, spelled, words_of
 from chaosharness.checkers.reading import read
 
 ENDED_SO: Final = re.compile(
@@ -41,6 +41,9 @@ HOLDING: Final = frozenset(
     )
 )
 """Words in the names of methods that take something for a while, until it is given back."""
+
+GIVEN_BACK: Final = GIVEN_UP | {"available", "free", "freed", "open", "refunded", "returned"}
+"""Words of rows that say that nothing holds what they are about any more."""
 
 BY_TIMING = "by timing"
 """Likewise, for one that other latencies show."""
@@ -120,7 +123,7 @@ def _half(clean: Clean) -> Iterator[Difference]:
         before = {(place, what) for place, what, index in standing if index < told}
         counted = clean.ledgers.net(clean.calm, item)
         net = Counter({one: n for one, n in counted.items() if one in before or moves(one)})
-        if gone is None or (not net and clean.calm.shared == gone.shared):
+        if gone is None or (not net and _is_given_back(clean.calm.shared, gone.shared)):
             continue
         for _, entity, other in clean.refusals:
             nothing = not clean.ledgers.net(other, item) and other.shared == gone.shared
@@ -129,6 +132,14 @@ def _half(clean: Clean) -> Iterator[Difference]:
             if entity == item and nothing and alike and not untold:
                 yield _stands_half(item, net, clean.calm, gone)
                 break
+
+
+def _is_given_back(rows: Counter[Entry], gone: Counter[Entry]) -> bool:
+    """Say whether nobody's rows are as without an item, but for some that say they are free."""
+    more = rows - gone
+    return not gone - rows and all(
+        any(words_in(text) & GIVEN_BACK for text in words_of(row)) for _, row in more
+    )
 
 
 def _held(clean: Clean) -> Iterator[Difference]:

@@ -29,6 +29,7 @@ from chaosharness.checkers.outcomes.outdated import is_overwritten
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
+    ENDS_BADLY,
     OPTIONAL,
     STANDS,
     ended_badly,
@@ -367,11 +368,13 @@ class Verdict:
         """Say whether an item may have ended as if it had never come.
 
         Not if all it says is what it says in the calm run: a second copy of a row is no
-        decision, and no excuse.
+        decision, and no excuse. But where nothing is its own, its workflow may say that it failed.
         """
         own, usual = self.seen.own.get(item), self.clean.calm.own.get(item)
-        if own == usual and self.seen.ledger.get(item) == self.clean.calm.ledger.get(item):
-            return False
+        done = self.seen.ledger.get(item)
+        if own == usual and done == self.clean.calm.ledger.get(item):
+            failed = any(map(ENDS_BADLY.match, self.seen.noted.get(item, ())))
+            return failed and not own and not done
         new = self.seen.words(item) - self.clean.calm.words(item)
         return not own or bool(new) or not usual
 
