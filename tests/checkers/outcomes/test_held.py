@@ -253,8 +253,16 @@ def tours(*, catches: bool, seats=None) -> System:
         states["Book"]["Catch"] = pay["Catch"] = [every]
     else:
         del states["Free"], states["No"]
+    if seats:
+        states["Look"] = {
+            **states["Book"],
+            "Resource": "look",
+            "ResultPath": "$.id",
+            "Next": "Book",
+        }
+        states["Look"].pop("Catch", None)
     system = System("tours")
-    machine = {"StartAt": "Book", "States": states}
+    machine = {"StartAt": "Look" if seats else "Book", "States": states}
     sfn = system.add(StepFunctions("sfn", machines={"tour": machine}))
     store = system.add(SQLite("db", "CREATE TABLE seats (id TEXT PRIMARY KEY, state TEXT)"))
 
@@ -266,13 +274,15 @@ def tours(*, catches: bool, seats=None) -> System:
             with db:
                 db.execute(
                     "INSERT INTO seats VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET state = ?",
-                    (seats[tour] if seats else tour, state, state),
+                    (tour, state, state),
                 )
 
         def pay(event, context):
-            if event["id"] == "bad":
+            if event["id"] in ("bad", "rear"):
                 raise ValueError("no money")
 
+        if seats:
+            env.function(sfn, "look", lambda event, context: seats[event["id"]])
         env.function(sfn, "book", lambda event, context: put(event["id"], "booked"))
         env.function(sfn, "pay", pay)
         if catches:
