@@ -46,6 +46,7 @@ from chaosharness.orchestrators.durablefunctions.refusals import (
     ResourceNotFoundException,
 )
 from chaosharness.orchestrators.durablefunctions.sdk import check_durable
+from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.long_waits import LongWaits
 
 __all__ = ["DurableFunctions", "OpenDurableFunctions"]
@@ -405,6 +406,9 @@ class OpenDurableFunctions:
         self._timer = None
         for execution in [*self.executions.values()]:
             execution.journal.tick(self.world.now)
+            while execution.journal.given_up:
+                of = f"callback {execution.journal.given_up.pop(0)}"
+                note_given_up(execution.scope, execution.name, of)
             if execution.status == "RUNNING":
                 self._go_on(execution)
         self.world.effects += 1
@@ -423,6 +427,10 @@ class OpenDurableFunctions:
         words = {"START": "started", "SUCCEED": "succeeded", "FAIL": "failed",
                  "RETRY": "to be tried again", "CANCEL": "cancelled"}  # fmt: skip
         self._note(execution, f"{name} {words[update['Action']]}")
+        error = update.get("Error") or {}
+        interrupted = str(error.get("ErrorType", "")).endswith("StepInterruptedError")
+        if update["Action"] == "FAIL" and interrupted:  # nobody refused it: who did it has died
+            note_given_up(execution.scope, execution.name, f"step {name}")
 
     def _unanswered(self) -> Iterator[tuple[tuple[str, str], str]]:
         """Yield callbacks without a timeout that nobody has answered."""

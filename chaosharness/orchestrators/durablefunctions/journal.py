@@ -48,6 +48,7 @@ class Journal:
         due: When time changes an operation, by its id.
         silent: When a callback has been silent for too long, and for how long it may be.
         asked: Other functions that are to be invoked: the operation's id, name and payload.
+        given_up: Callbacks whose time is over, not noted yet.
         terminal: The update that ended the execution itself: a result too large to be returned.
     """
 
@@ -60,6 +61,7 @@ class Journal:
     silent: dict[str, tuple[int, int]] = attrs.field(factory=dict)
     asked: list[tuple[str, str, str]] = attrs.field(factory=list)
     terminal: Mapping[str, Any] | None = None
+    given_up: list[str] = attrs.field(factory=list)
 
     @property
     def token(self) -> str:
@@ -186,6 +188,7 @@ class Journal:
             self.asked.append((id, name, update.get("Payload") or "null"))
 
     def _time_out(self, operation: Operation, words: str, now: int) -> None:
+        self.given_up.append(operation.get("Name") or operation["Id"][:8])
         details = operation[DETAILS[operation["Type"]]]
         _say(details, None, {"ErrorMessage": words, "ErrorType": "Callback.Timeout"})
         self._end(operation, "TIMED_OUT", now)

@@ -16,6 +16,10 @@ from aws_durable_execution_sdk_python.config import (
     StepSemantics,
 )
 from aws_durable_execution_sdk_python.retries import RetryDecision, RetryPresets
+from aws_durable_execution_sdk_python.waits import (
+    WaitForConditionConfig,
+    WaitForConditionDecision,
+)
 
 from chaosharness import (
     Crash,
@@ -124,8 +128,36 @@ def test_a_handler_runs_as_it_is_and_waits_in_virtual_time() -> None:
     assert charges(run) == 1
 
 
-def test_a_charge_by_key_stands_every_single_fault() -> None:
-    right = shop(by_key)
+def polled(bank: Any, event: Any, context: Any) -> Any:
+    """Asks three times, a minute apart, and charges then."""
+
+    def decide(state: int, attempt: int) -> WaitForConditionDecision:
+        if state >= 3:
+            return WaitForConditionDecision.stop_polling()
+        return WaitForConditionDecision.continue_waiting(Duration.from_minutes(1))
+
+    config = WaitForConditionConfig(initial_state=0, wait_strategy=decide)
+    asked = context.wait_for_condition(lambda state, _: state + 1, config, name="poll")
+    context.step(lambda _: bank.charge(event["order"], key=event["order"]), name="charge")
+    return asked
+
+
+def test_a_condition_is_asked_for_until_it_holds() -> None:
+    found = ended(shop(polled).run())
+    assert found["Result"] == "3"
+    assert 120_000 <= found["EndTimestamp"] < 121_000
+
+
+RIGHT = {
+    "by key": by_key,
+    "polled first": polled,
+    "never repeated": once(RetryPresets.none()),  # it may be given up: as a whole
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_stands_every_single_fault(name: str) -> None:
+    right = shop(RIGHT[name])
     campaign = explore(right, properties=assumed(right), faults_max=1)
     assert not campaign.counterexamples
     level = campaign.coverage.levels[1]
@@ -232,7 +264,9 @@ def test_a_callback_is_answered_or_times_out() -> None:
         return callback.result()
 
     asked: list[str] = []
-    late = ended(shop(body).run())
+    run = shop(body).run()
+    late = ended(run)
+    assert "gave up waiting" in {event.data.get("what") for event in run.history}
     assert late["Status"] == "FAILED"
     assert late["Operations"][0]["Status"] == "TIMED_OUT"
     assert late["EndTimestamp"] >= 7_200_000
