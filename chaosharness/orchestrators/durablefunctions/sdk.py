@@ -61,11 +61,15 @@ def check_durable(service: str, name: str, handler: Any) -> None:
             f"the {PACKAGE} that is installed takes no service client, and this was made for "
             "3.x: pip install 'chaosharness[durable-functions]'"
         )
-    if not isinstance(handler, FunctionType) or handler.__code__.co_filename != execution.__file__:
-        raise InvalidDefinition(
-            f"service {service!r} has the function {name!r}, which is not durable: decorate its "
-            f"handler with @durable_execution of {PACKAGE}"
-        )
+    inner = handler
+    while inner is not None:  # decorators of the user's may stand around the SDK's
+        if isinstance(inner, FunctionType) and inner.__code__.co_filename == execution.__file__:
+            return
+        inner = getattr(inner, "__wrapped__", None) or getattr(inner, "func", None)
+    raise InvalidDefinition(
+        f"service {service!r} has the function {name!r}, which is not durable: decorate its "
+        f"handler with @durable_execution of {PACKAGE}"
+    )
 
 
 def _operations(found: list[dict[str, Any]]) -> list[Any]:

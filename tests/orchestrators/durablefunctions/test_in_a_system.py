@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -289,6 +290,44 @@ def test_a_callback_is_answered_or_times_out() -> None:
     assert found["Status"] == "SUCCEEDED"
     assert found["Result"] == json.dumps('"yes"')
     assert 60_000 <= found["EndTimestamp"] < 61_000
+
+
+def test_a_callback_that_nobody_answers_is_named() -> None:
+    def body(bank: Any, event: Any, context: Any) -> Any:
+        return context.create_callback(name="approval").result()
+
+    [end] = [event for event in shop(body).run().history if event.kind == "end"]
+    [words] = end.data["asks"]
+    assert words.startswith("callback 'approval' of execution 'o1' (order) was answered by nobody")
+
+
+def test_a_decorator_of_the_users_may_stand_around_the_sdks() -> None:
+    system = System("shop")
+    engine = system.add(DurableFunctions("lambda"))
+    logged: list[str] = []
+
+    @system.service("payments")
+    def payments(env: Any) -> None:
+        @durable_execution
+        def handler(event: Any, context: Any) -> Any:
+            return context.step(lambda _: 1, name="one")
+
+        @wraps(handler)
+        def outer(event: Any, context: Any) -> Any:
+            logged.append(context.function_name)
+            return handler(event, context)
+
+        env.function(engine, "order", outer)
+
+    @system.entry(examples=["o1"])
+    def order(env: Any, item: str) -> None:
+        answer = env.client(engine).invoke(FunctionName="order", DurableExecutionName=item)
+        env.note("answered", payload=answer["Payload"])
+
+    run = system.run()
+    assert logged == ["order"]
+    notes = [e.data for e in run.history if e.kind == "note" and "payload" in e.data]
+    assert [note["payload"] for note in notes] == ["1"]
 
 
 def test_a_function_invokes_another_one_once() -> None:
