@@ -44,7 +44,8 @@ class Journal:
         operations: By id, in the order in which they began.
         number: How many tokens there were.
         unseen: Those that changed since an invocation was told last.
-        fresh: Those of `unseen` that time or somebody else has changed: a reason to invoke.
+        fresh: What time or somebody else has changed since an invocation began: one that suspends
+            may have been told, and be past the place already. A reason to invoke once more.
         due: When time changes an operation, by its id.
         silent: When a callback has been silent for too long, and for how long it may be.
         asked: Other functions that are to be invoked: the operation's id, name and payload.
@@ -91,7 +92,6 @@ class Journal:
         """Return what changed since an invocation was told last."""
         found = [self.operations[id] for id in self.unseen]
         self.unseen.clear()
-        self.fresh.clear()
         return found
 
     def next_ms(self) -> int | None:
