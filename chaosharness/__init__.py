@@ -148,6 +148,7 @@ if TYPE_CHECKING:
     from chaosharness.orchestrators.airflow import TaskDeferred as TaskDeferred
     from chaosharness.orchestrators.airflow import TriggerEvent as TriggerEvent
     from chaosharness.orchestrators.conductor import Conductor as Conductor
+    from chaosharness.orchestrators.durablefunctions import DurableFunctions as DurableFunctions
     from chaosharness.orchestrators.saga import Approval as Approval
     from chaosharness.orchestrators.saga import AsyncOrchestrator as AsyncOrchestrator
     from chaosharness.orchestrators.saga import Command as Command
@@ -352,6 +353,7 @@ _HOME = {
         "TaskDeferred",
         "TriggerEvent",
     ),
+    "orchestrators.durablefunctions": ("DurableFunctions",),
     "orchestrators.stepfunctions": ("StepFunctions",),
     "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),

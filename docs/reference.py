@@ -37,6 +37,7 @@ PAGES = {
             "orchestrators.saga",
             "orchestrators.airflow",
             "orchestrators.conductor",
+            "orchestrators.durablefunctions",
             "orchestrators.stepfunctions",
             "orchestrators.temporal",
         ),

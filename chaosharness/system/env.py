@@ -431,10 +431,11 @@ class Env:
         """Have a handler run for the tasks of state machines: a Lambda function, as it is.
 
         Args:
-            engine: The `StepFunctions` whose tasks run it.
+            engine: The `StepFunctions` whose tasks run it, or the `DurableFunctions`.
             name: The function's name, as a Resource or a FunctionName says it.
             handler: `handler(event, context)`, plain or `async`; what it returns is the task's
-                result, what it raises the task's error, by the name of its class.
+                result, what it raises the task's error, by the name of its class. For
+                `DurableFunctions`, one under `@durable_execution`.
         """
         self._alone("env.function")
         state = self._open(engine, "function", "orchestrator")
