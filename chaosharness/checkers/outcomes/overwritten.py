@@ -37,24 +37,29 @@ def lost_rows(clean: Clean) -> Iterator[Difference]:
     """Yield rows whose end in the calm run lacks what one of two wrote.
 
     Both read the table, and both updated one row of it, the second without a look at what the
-    first had written; and the table ends as in no run in which they come one after another.
+    first had written; and the table ends as in no run in which they come one after another. Which
+    row it was the last parameter says, or that there is no other.
     """
     touched: dict[tuple[str, str], list[Step]] = {}
     for index, (_, kind, _, _, _, _, _, data) in enumerate(clean.history.raw):
         if kind in ("read", "write") and data.get("table") and "error" not in data:
             params = data.get("params")
-            told = isinstance(params, tuple | list) and len(params) > 1
+            told = isinstance(params, tuple | list) and len(params) > 0
             updates = data.get("verb") == "update" and data.get("rows", 0) == 1 and told
             if kind == "read" or updates:
                 where = (str(data.get("store")), str(data["table"]))
                 touched.setdefault(where, []).append((kind == "write", params, index))
     for (store, table), steps in touched.items():
+        place: Place = ("row", store, table)
+        alone = _of_table(clean.calm, place).total() == 1
         for pair in _overwritten(clean, steps):
             first, second = (clean.history.raw[at][7]["params"] for at in pair)
-            if first[-1] != second[-1]:
+            named = first[-1] == second[-1] and len(second) > 1
+            if not named and not alone:
                 continue
-            if not _table_ends_as_one_by_one(clean, ("row", store, table)):
-                item, row = clean.history.raw[pair[1]][4], repr(second[-1])
+            if not _table_ends_as_one_by_one(clean, place):
+                item = clean.history.raw[pair[1]][4]
+                row = repr(second[-1]) if named else "its only row"
                 yield Difference(
                     "lost update", item, f"{store}.{table}", row, "", pair, 2, 1, store
                 )

@@ -62,3 +62,47 @@ def test_who_writes_only_what_he_has_read_is_silent():
 
 def test_two_rows_of_one_table_are_silent():
     assert calm_findings(carts(guarded=False, items=APART)) == []
+
+
+def tills(*, guarded) -> System:
+    """A sale is added to the only till, whose row no parameter names."""
+    system = System("tills")
+    bus = system.add(RabbitMQ("bus", queues=["sales"]))
+    schema = (
+        "CREATE TABLE till (id TEXT PRIMARY KEY, sales TEXT); INSERT INTO till VALUES ('t', '[]')"
+    )
+    store = system.add(SQLite("db", schema))
+
+    @system.service("till", replicas=2)
+    def till(env):
+        db = env.connect(store)
+
+        def on_sale(sale: dict):
+            for _ in range(10):
+                text = db.execute("SELECT sales FROM till WHERE id = 't'").fetchone()[0]
+                if sale["id"] in (known := json.loads(text)):
+                    return
+                env.sleep(0.02)
+                now = json.dumps(sorted([*known, sale["id"]]))
+                guard = "AND sales = ?" if guarded else ""
+                with db:
+                    write = f"UPDATE till SET sales = ? WHERE id = 't' {guard}"
+                    if db.execute(write, (now, text) if guarded else (now,)).rowcount:
+                        return
+            raise RuntimeError("contention")
+
+        env.consume(bus, "sales", on_sale)
+
+    @system.entry(examples=[{"id": "s1"}, {"id": "s2"}])
+    def sell(env, sale):
+        env.publisher(bus)("sales", sale)
+
+    return system
+
+
+def test_the_only_row_of_a_table_needs_no_name():
+    [found] = calm_findings(tills(guarded=False))
+    assert (
+        "two read db.till, waited, and both wrote its only row: the second over the first" in found
+    )
+    assert calm_findings(tills(guarded=True)) == []
