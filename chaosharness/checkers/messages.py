@@ -210,10 +210,10 @@ def poison_blocks_nobody(*, ignore: Any = (), tries_max: int | None = None) -> P
         tries_max: How often it may be tried while others wait behind it; by default any
             number of times, if they are handled in the end.
 
-    >>> run.check(poison_blocks_nobody())
     Raises:
         InvalidDefinition: `tries_max` is no number of tries.
 
+    >>> run.check(poison_blocks_nobody())
     >>> run.check(poison_blocks_nobody(ignore=["reports"], tries_max=10))
     """
     _check_times("poison_blocks_nobody", "tries_max", tries_max)
@@ -255,10 +255,10 @@ def unhandled_exceptions_block_nobody(
         tries_max: How often it may be tried while others wait behind it; by default any
             number of times, if they are handled in the end.
 
-    >>> run.check(unhandled_exceptions_block_nobody())
     Raises:
         InvalidDefinition: `tries_max` is no number of tries.
 
+    >>> run.check(unhandled_exceptions_block_nobody())
     >>> run.check(unhandled_exceptions_block_nobody(tries_max=10))
     """
     _check_times("unhandled_exceptions_block_nobody", "tries_max", tries_max)
