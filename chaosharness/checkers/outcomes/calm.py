@@ -123,7 +123,7 @@ def _half(clean: Clean) -> Iterator[Difference]:
         before = {(place, what) for place, what, index in standing if index < told}
         counted = clean.ledgers.net(clean.calm, item)
         net = Counter({one: n for one, n in counted.items() if one in before or moves(one)})
-        if gone is None or (not net and _is_given_back(clean.calm.shared, gone.shared)):
+        if gone is None or (not net and _is_given_back(clean.calm, item, gone)):
             continue
         for _, entity, other in clean.refusals:
             nothing = not clean.ledgers.net(other, item) and other.shared == gone.shared
@@ -134,12 +134,17 @@ def _half(clean: Clean) -> Iterator[Difference]:
                 break
 
 
-def _is_given_back(rows: Counter[Entry], gone: Counter[Entry]) -> bool:
-    """Say whether nobody's rows are as without an item, but for some that say they are free."""
-    more = rows - gone
-    return not gone - rows and all(
-        any(words_in(text) & GIVEN_BACK for text in words_of(row)) for _, row in more
-    )
+def _is_given_back(calm: Outcome, item: int, gone: Outcome) -> bool:
+    """Say whether nobody's rows are as without an item, but for some that say they are free.
+
+    Those were held before: each was written more than once.
+    """
+    more = calm.shared - gone.shared
+    rows = Counter(place for place, _ in more.elements())
+    writes = calm.writes.get(item, Counter[Place]())
+    if gone.shared - calm.shared or any(writes[place] <= n for place, n in rows.items()):
+        return False
+    return all(any(words_in(text) & GIVEN_BACK for text in words_of(row)) for _, row in more)
 
 
 def _held(clean: Clean) -> Iterator[Difference]:

@@ -278,7 +278,7 @@ def tours(*, catches: bool, seats=None) -> System:
                 )
 
         def pay(event, context):
-            if event["id"] in ("bad", "rear"):
+            if event["id"] in ("bad", "rear", "free rear"):
                 raise ValueError("no money")
 
         if seats:
@@ -309,6 +309,12 @@ def test_a_seat_that_stays_booked_where_its_execution_failed_is_asked_about():
 def test_one_that_is_free_again_is_not():
     campaign = explore(tours(catches=True), faults_max=1)
     assert not campaign.counterexamples and not campaign.questions
+
+
+def test_a_row_that_has_such_a_word_and_was_never_held_is_half():
+    seats = {"t1": "front", "bad": "free rear"}
+    [found] = explore(tours(catches=False, seats=seats), faults_max=0).counterexamples
+    assert "ends as given up, and yet db.seats" in found.findings[0].summary
 
 
 SEATS = {"t1": "front", "bad": "rear"}
