@@ -31,12 +31,11 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.stopping import LAMBDA, Unknown
 from chaosharness.kernel import allowed
-from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.durablefunctions.client import DurableFunctionsClient
 from chaosharness.orchestrators.durablefunctions.execution import Execution, arn_of
-from chaosharness.orchestrators.durablefunctions.invocation import Function, Invocation
+from chaosharness.orchestrators.durablefunctions.invocation import Invocation
 from chaosharness.orchestrators.durablefunctions.journal import Journal
 from chaosharness.orchestrators.durablefunctions.refusals import (
     CallbackTimeoutException,
@@ -46,12 +45,12 @@ from chaosharness.orchestrators.durablefunctions.refusals import (
     ResourceNotFoundException,
 )
 from chaosharness.orchestrators.durablefunctions.sdk import check_durable
+from chaosharness.orchestrators.functions import Function, replicate
 from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.long_waits import LongWaits
 
 __all__ = ["DurableFunctions", "OpenDurableFunctions"]
 
-COLD_START_MS: Final = 200
 YEAR_S: Final = 31_622_400
 
 
@@ -163,21 +162,10 @@ class OpenDurableFunctions:
         function = Function(incarnation, place, handler, colour)
         self.known.add(name)
         replicas = self.functions.setdefault(name, [])
-        replicas.append(function)
-        incarnation.on_death.append(lambda: self._gone(replicas, function))
+        replicate(self.world, replicas, function)
         Unknown(incarnation, LAMBDA)
         for execution in self.waiting.pop(name, ()):
             self.world.after(0, self._invoke, execution)
-
-    def _gone(self, replicas: list[Function], function: Function) -> None:
-        """A process has died: Lambda starts another one with the next invocation, soon."""
-        if function in replicas:
-            replicas.remove(function)
-        incarnation = function.incarnation
-        restart = incarnation.restart
-        if restart is not None and not isinstance(restart, Once):
-            incarnation.restart = once = Once(restart)
-            self.world.after(COLD_START_MS, once)
 
     # ---- operations
 

@@ -15,28 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import attrs
-
 from chaosharness.brokers.sqs.context import Context, request_id
 from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.port import HANDLE
 from chaosharness.handlers.script import Script, drive_in_kernel
-from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.durablefunctions.execution import Execution
 from chaosharness.orchestrators.durablefunctions.sdk import Client, event_of
+from chaosharness.orchestrators.functions import Function
 
 __all__ = ["Engine", "Function", "Invocation"]
-
-
-@attrs.frozen
-class Function:
-    """A durable function of one incarnation."""
-
-    incarnation: Incarnation
-    place: str
-    handler: Callable[..., Any]
-    colour: Any
 
 
 class Engine(Protocol):

@@ -27,6 +27,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.functions import Function, replicate
 from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.long_waits import LongWaits
 from chaosharness.orchestrators.stepfunctions.client import StepFunctionsClient
@@ -34,7 +35,7 @@ from chaosharness.orchestrators.stepfunctions.definition import Graph, read_defi
 from chaosharness.orchestrators.stepfunctions.errors import StateError
 from chaosharness.orchestrators.stepfunctions.execution import Execution
 from chaosharness.orchestrators.stepfunctions.history import as_text
-from chaosharness.orchestrators.stepfunctions.invocation import Function, Invocation
+from chaosharness.orchestrators.stepfunctions.invocation import Invocation
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service, arn_of
 from chaosharness.orchestrators.stepfunctions.refusals import (
     ExecutionDoesNotExist,
@@ -139,9 +140,6 @@ UPDATE: Final = surface(before=(Delay,))
 SEEN_MS_MAX: Final = 5_000
 """How long that moment is at most: `within a few seconds`."""
 
-COLD_START_MS: Final = 200
-"""How long a new sandbox takes: the service of a function is never away for longer."""
-
 
 class OpenStepFunctions:
     """The service during one run."""
@@ -235,21 +233,11 @@ class OpenStepFunctions:
         if name not in self.named and "" not in self.named:
             self.unnamed.append(name)
         replicas = self.functions.setdefault(name, [])
-        replicas.append(function)
-        incarnation.on_death.append(lambda: self._gone(replicas, function))
+        replicate(self.world, replicas, function)
         Unknown(incarnation, LAMBDA)
         waiting = self.waiting.get(name)
         while waiting:
             self.world.after(0, Once(waiting.popleft()))
-
-    def _gone(self, replicas: list[Function], function: Function) -> None:
-        """A sandbox has died: Lambda starts another one with the next invocation, soon."""
-        replicas.remove(function)
-        incarnation = function.incarnation
-        restart = incarnation.restart
-        if restart is not None and not isinstance(restart, Once):
-            incarnation.restart = once = Once(restart)
-            self.world.after(COLD_START_MS, once)
 
     def miss_workers(self) -> None:
         """Refuse an activity that no worker asks for, and a function that has a misspelt name.

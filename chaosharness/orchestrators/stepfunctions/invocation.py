@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-import attrs
-
 from chaosharness.brokers.sqs.context import Context
 from chaosharness.errors import RefusedValue
 from chaosharness.faults import Delay, ErrorReply, LostReply, LostRequest
@@ -20,6 +18,7 @@ from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.functions import Function
 from chaosharness.orchestrators.stepfunctions.errors import DATA_LIMIT, StateError
 from chaosharness.orchestrators.stepfunctions.history import PAYLOAD_MAX, as_text
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service
@@ -35,16 +34,6 @@ NOT_FOUND: Final = "Lambda.ResourceNotFoundException"
 
 
 LAMBDA_MS_MAX: Final = 900_000
-
-
-@attrs.frozen
-class Function:
-    """A function of one incarnation that tasks run: `handler(event, context)`."""
-
-    incarnation: Incarnation
-    place: str
-    handler: Callable[..., Any]
-    colour: Any
 
 
 class Engine(Protocol):
