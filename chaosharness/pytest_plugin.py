@@ -240,6 +240,7 @@ class Chaos:
         counts = item.stash.get(COUNTS, None)
         if report.when == "call" and counts is not None:
             report.chaos = counts.plain()
+            del item.stash[COUNTS]  # pytest keeps all tests, and these hold systems and their runs
         if lines:
             report.chaos_failures = lines
             report.chaos_of_nowhere = nowhere

@@ -489,3 +489,28 @@ def test_what_one_call_finds_is_replayed_as_the_summary_says(suite):
     again.assert_outcomes(failed=1)
     assert "failing: never charged twice" in again.stdout.str()
     assert any('chaosharness.replay("reports/' in line for line in lines)
+
+
+def test_a_system_lives_no_longer_than_its_test(suite):
+    """pytest keeps all tests to the end of a session: each would keep its databases and runs."""
+    suite.makepyfile(
+        test_it=dedent("""
+            import gc
+            from weakref import ref
+
+            from plugin_shop import right, shop
+
+            GONE = []
+
+            def test_checkout():
+                system = shop(key=True)
+                system.run().check()
+                GONE.append(ref(system))
+
+            def test_afterwards():
+                right.run()  # the last run of all may be held until the next one
+                gc.collect()
+                assert [one() for one in GONE] == [None]
+        """)
+    )
+    run(suite).assert_outcomes(passed=2)
