@@ -13,15 +13,14 @@ polls, else 2.2 times.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from benchmarks.certify import subjects
 from benchmarks.colours import COLOURS, build
 from benchmarks.eight_messages import eight
-from benchmarks.measure import table, watch
+from benchmarks.measure import count, table
 from chaosharness import Crash, Schedule, Site, System
 
 FACTOR_MAX: Final = 1.3
@@ -60,18 +59,6 @@ class Cost:
     calm: int
     faulty: int
     loops: bool
-
-
-def count(action: Callable[[], object]) -> int:
-    """Return how many bytecodes an action takes."""
-    counted = 0
-
-    def instruction(_: Any, __: int) -> None:
-        nonlocal counted
-        counted += 1
-
-    watch(action, instruction)
-    return counted
 
 
 def sample(system: System) -> list[Schedule]:

@@ -21,9 +21,8 @@ from typing import Any, Final
 
 import attrs
 
-from benchmarks.bytecodes import count
 from benchmarks.eight_messages import eight
-from benchmarks.measure import best, table
+from benchmarks.measure import best, count, table
 from chaosharness import (
     Airflow,
     AirflowDAG,

@@ -29,8 +29,8 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from benchmarks.bytecodes import count as count_bytecodes
 from benchmarks.equal import on_seedloop
+from benchmarks.measure import count as count_bytecodes
 from benchmarks.measure import table
 from chaosharness import (
     Crash,

@@ -15,8 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from benchmarks.bytecodes import count
-from benchmarks.measure import table
+from benchmarks.measure import count, table
 from chaosharness import NATS, SQS, Kafka, KeyValue, Queue, RabbitMQ, Redis, System
 
 FEW: Final = 8

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import attrs
 
-from benchmarks.bytecodes import count, systems
-from benchmarks.measure import table, watch
+from benchmarks.bytecodes import systems
+from benchmarks.measure import count, table, watch
 from chaosharness import System
 from chaosharness.search.claims import Claim
 from chaosharness.search.explore import explore
