@@ -6,10 +6,10 @@ another in C, all at once; only where something differs are they compared one by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from ctypes import c_void_p, sizeof, string_at
 from itertools import chain, repeat
-from operator import is_, methodcaller
+from operator import methodcaller
 from sys import byteorder, implementation
 from typing import Any, Final
 
@@ -17,6 +17,12 @@ from chaosharness.handlers.held import MISSING, Held, Mapping, Variable
 from chaosharness.handlers.namespaces import Names
 
 _VALUES: Final = methodcaller("values")
+
+Sight = tuple[tuple[Any, ...], list[int], Hashable]
+"""Objects, which are kept so that no other takes the address of one; how many stand in each place;
+and their addresses: of two sights these two are compared, and never the objects."""
+
+NOTHING: Final[Sight] = (), [], None
 
 
 class Look:
@@ -51,25 +57,23 @@ class Look:
             for number in self._together
             if type(things[number].thing) is not dict
         ]
-        self._flat: tuple[tuple[Any, ...], tuple[Any, ...]] = (), ()
-        self._counts: list[int] = []
+        self._flat = NOTHING
         self._first: list[Any] = []
-        self._values: tuple[Any, ...] = ()
+        self._values = NOTHING
 
     def take(self) -> list[Any]:
         """Return a copy of what each thing holds now."""
-        flat, counts = self._now()
-        values = self._assigned()
-        same = _alike(values, self._values)
+        flat, values = self._now(), self._assigned()
+        same = values[1:] == self._values[1:]
         self._values = values
-        if not (counts == self._counts and all(map(_alike, flat, self._flat))):
-            self._flat, self._counts = flat, counts
+        if flat[1:] != self._flat[1:]:
+            self._flat = flat
             self._first = [one.take() for one in self._things]
         elif self._apart or not same:
             first = list(self._first)
             for number in self._apart:
                 first[number] = self._things[number].take()
-            for number, value in () if same else zip(self._variables, values, strict=True):
+            for number, value in () if same else zip(self._variables, values[0], strict=True):
                 first[number] = value
             self._first = first
         return self._first
@@ -78,49 +82,47 @@ class Look:
         """Return the numbers of the things that do not hold any more what `take` returned."""
         things = self._things
         found = [number for number in self._apart if not things[number].is_as(first[number])]
-        if first is not self._first or not _alike(self._assigned(), self._values):
+        if first is not self._first or self._assigned()[1:] != self._values[1:]:
             variables = self._variables
             found += [number for number in variables if not things[number].is_as(first[number])]
-        flat, counts = self._now()
-        if first is self._first and counts == self._counts and all(map(_alike, flat, self._flat)):
+        if first is self._first and self._now()[1:] == self._flat[1:]:
             return sorted(found)
         found += [number for number in self._together if not things[number].is_as(first[number])]
         return sorted(found)
 
-    def _assigned(self) -> tuple[Any, ...]:
+    def _assigned(self) -> Sight:
         """Return the values of the names that code of the user's assigns to, in modules."""
-        return tuple(map(dict.get, self._homes, self._names, repeat(MISSING)))
+        if not self._variables:
+            return NOTHING
+        values = tuple(map(dict.get, self._homes, self._names, repeat(MISSING)))
+        return values, [], _addresses(values)
 
-    def _now(self) -> tuple[tuple[tuple[Any, ...], tuple[Any, ...]], list[int]]:
+    def _now(self) -> Sight:
         """Return the keys and the values of all dicts and classes, and how many each has."""
         spaces = [*self._plain, *map(vars, self._classes)]
-        values = chain.from_iterable(map(_VALUES, spaces))
-        return (tuple(chain.from_iterable(spaces)), tuple(values)), list(map(len, spaces))
+        flat = *chain.from_iterable(spaces), *chain.from_iterable(map(_VALUES, spaces))
+        return flat, [*map(len, spaces)], _addresses(flat)
 
 
-def _one_by_one(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return len(one) == len(other) and all(map(is_, one, other))
+def _one_by_one(objects: tuple[Any, ...]) -> Hashable:
+    return tuple(map(id, objects))
 
 
-def _at_once(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Compare the addresses that both tuples are made of: a twentieth of the time, since a
-    large system holds thousands of names, and looks at them twice in each run."""
-    size = len(one) * _ADDRESS
-    return len(one) == len(other) and _contents(one, size) == _contents(other, size)
+def _at_once(objects: tuple[Any, ...]) -> Hashable:
+    """Return the memory that the tuple is: a twentieth of the time that asking each takes. A large
+    system holds thousands of names, which are looked at twice in each run."""
+    return string_at(id(objects) + _HEADER, len(objects) * _ADDRESS)
 
 
-def _contents(one: tuple[Any, ...], size: int) -> bytes:
-    return string_at(id(one) + tuple.__basicsize__, size)
-
-
-def _quickest() -> Callable[[tuple[Any, ...], tuple[Any, ...]], bool]:
-    """Return what compares tuples: by address only where CPython is seen to lay them out so."""
+def _quickest() -> Callable[[tuple[Any, ...]], Hashable]:
+    """Return what tells addresses: from memory only where a tuple is seen to be made of them."""
     if implementation.name != "cpython":
         return _one_by_one
     probe = tuple(object() for _ in range(3))
-    addresses = b"".join(id(one).to_bytes(_ADDRESS, byteorder) for one in probe)
-    return _at_once if _contents(probe, len(addresses)) == addresses else _one_by_one
+    known = b"".join(id(one).to_bytes(_ADDRESS, byteorder) for one in probe)
+    return _at_once if _at_once(probe) == known else _one_by_one
 
 
 _ADDRESS: Final = sizeof(c_void_p)
-_alike: Final = _quickest()
+_HEADER: Final = tuple.__basicsize__
+_addresses: Final = _quickest()

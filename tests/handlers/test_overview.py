@@ -23,9 +23,9 @@ class Contrary:
 @pytest.fixture(params=["by address", "one by one"])
 def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "one by one":
-        monkeypatch.setattr(overview, "_alike", overview._one_by_one)
+        monkeypatch.setattr(overview, "_addresses", overview._one_by_one)
     else:
-        assert overview._alike is overview._at_once  # on this Python the quick way is taken
+        assert overview._addresses is overview._at_once  # on this Python the quick way is taken
 
 
 def looked_at(**held: Any) -> tuple[dict[str, Any], Look]:
