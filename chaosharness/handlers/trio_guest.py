@@ -57,6 +57,8 @@ ROUNDS_MAX: Final = 20
 """How often abandoned tasks are cancelled: their clean-up may hide behind one shield more."""
 
 _CONTEXT: Final = _run.GLOBAL_RUN_CONTEXT
+_ASKS: Final = {trio.current_time.__code__, _run.Runner.current_time.__code__}
+"""Code of trio that is asked for the time, and asks the clock."""
 _LIBRARY: Final[Any] = getattr(_run, "sniffio_library", threading.local())
 
 
@@ -79,11 +81,9 @@ class VirtualClock(trio.abc.Clock):
 
     def _note(self, frame: Any) -> None:
         """Take note of code that has asked trio itself for the time."""
-        asked = ""
-        while frame is not None and frame.f_globals.get("__name__", "").startswith("trio."):
-            asked = frame.f_code.co_name
+        while frame.f_code in _ASKS:
             frame = frame.f_back
-        if asked == "current_time":
+        if not frame.f_globals.get("__name__", "").startswith("trio."):
             clock_read(frame, SECONDS)
 
     def deadline_to_sleep_time(self, deadline: float) -> float:

@@ -8,8 +8,6 @@ logging, a search would have Python print thousands of times: the history tells 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from chaosharness.kernel.places import is_installed
@@ -31,20 +29,23 @@ def _is_wanted(record: logging.LogRecord) -> bool:
     return SCOPE.get() is None or not is_installed(record.pathname)
 
 
-@contextmanager
-def unlogged() -> Iterator[None]:
+class unlogged:
     """Have loggers drop what they are told meanwhile.
 
-    The class is changed once and for good: one that is changed with each run loses its method
-    cache from Python 3.13 on.
+    The class of loggers is changed once and for good: one that is changed with each run loses its
+    method cache from Python 3.13 on.
     """
-    global _silent  # noqa: PLW0603
-    if logging.Logger.handle is _handle:
-        logging.Logger.handle = _handle_unless_silent  # type: ignore[method-assign]
-        if logging.lastResort is not None:
-            logging.lastResort.addFilter(_is_wanted)
-    _silent += 1
-    try:
-        yield
-    finally:
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        global _silent  # noqa: PLW0603
+        if logging.Logger.handle is _handle:
+            logging.Logger.handle = _handle_unless_silent  # type: ignore[method-assign]
+            if logging.lastResort is not None:
+                logging.lastResort.addFilter(_is_wanted)
+        _silent += 1
+
+    def __exit__(self, *_: object) -> None:
+        global _silent  # noqa: PLW0603
         _silent -= 1

@@ -103,6 +103,7 @@ class System:
         self.resources: dict[str, Any] = {}
         self._met = (0, 0)
         self._prepares: list[Callable[[], object]] = []
+        self._speaks: set[str] = set()  # client libraries that the parts stand for
         self.services: dict[str, Service] = {}
         self.examples: tuple[Any, ...] = ()
         self.items: Any = None
@@ -504,12 +505,12 @@ class System:
             meet(())  # what has to be met in every system
         parts = self.resources.values()
         self._prepares = [one.prepare for one in parts if hasattr(one, "prepare")]
+        self._speaks = {one for part in parts for one in getattr(part, "speaks", ())}
         self._met = len(self.resources), len(MEETS)
 
     def _unspoken(self, world: World) -> tuple[str, ...]:
         """Return the libraries of the user's code that did not speak, and what went past."""
-        met = {one for part in self.resources.values() for one in getattr(part, "speaks", ())}
-        silent = met - world.spoken.keys()
+        silent = self._speaks - world.spoken.keys()
         held = sorted(self.module_state.holds(silent)) if silent else ()
         return (*held, *sorted(world.past))
 
