@@ -80,6 +80,15 @@ def needed(tried: Tried, declared: Tried) -> Needed:
     return "not needed" if (with_it, without) == ("holds", "holds") else "unknown"
 
 
+def is_the_same(tried: Tried, declared: Tried) -> bool:
+    """Say whether nothing is given up: nobody asks for what the weaker one does not promise."""
+    if tried.way is None or not all(row.strikes for row in tried.way.rows):
+        return False
+    ends = {one.campaign.result for one in (tried, declared)}
+    with_it, without = (one.campaign.coverage.cells.keys() for one in (declared, tried))
+    return ends == {"holds"} and with_it == without
+
+
 def sentence(tried: Tried, declared: Tried) -> str:
     """Say what a system needs: `fails on SQS standard, holds on FIFO`."""
     if tried.way is None:
@@ -90,6 +99,8 @@ def sentence(tried: Tried, declared: Tried) -> str:
         case "needed":
             return f"fails on {on}, holds on {than}"
         case "not needed":
+            if is_the_same(tried, declared):
+                return f"is the same on {on}: nothing in it asks for {than}"
             return f"holds on {on} as well: it does not need {than}"
     if tried.campaign.result == "unknown":
         return f"is not known to hold on {on}"
