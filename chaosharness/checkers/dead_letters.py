@@ -238,9 +238,10 @@ def dead_letters_overwrite_nothing_newer() -> Property:
 
 
 def _overwritten(old: Sent, newer: Handed, again: Handed) -> Finding:
+    who = again.to.partition("#")[0]
     summary = (
-        f"{again.to.partition('#')[0]} handled {old}, put back from the dead letters, over what it had written "
-        f"for one that was published later; promised: it changes nothing newer"
+        f"{who} handled {old}, put back from the dead letters, over what it had written for one "
+        f"that was published later; promised: it changes nothing newer"
     )
     events = sorted({old.index, newer.sent.index, newer.index, again.sent.index, again.index})
     data = {"group": again.group, "topic": old.topic, "key": old.key}

@@ -60,7 +60,7 @@ def own_letters(history: History) -> Mapping[int, int]:
     return found
 
 
-def ways(history: History) -> frozenset[tuple[str, str]]:
+def detours(history: History) -> frozenset[tuple[str, str]]:
     """Return from which topic to which code publishes what it has in hand, as it was."""
     sent = read(history).sent
     own = own_letters(history)
@@ -126,7 +126,7 @@ def stale(
 
     Args:
         history: The run.
-        usual: Ways that messages go without faults (see `ways`): what goes there is no dead letter.
+        usual: Ways that messages go without faults (see `detours`): what goes there is no dead letter.
             What code sends round by itself counts for its own workload item alone.
     """
     found = put_back(history)

@@ -15,7 +15,7 @@ from chaosharness import (
     dead_letters_were_tried,
     idempotent,
 )
-from chaosharness.checkers.replays import stale, ways
+from chaosharness.checkers.replays import stale, detours
 
 LATER_S = 2 * 86_400.0
 FAILS = Schedule([FailedCommit(Site("board.work/shown.put"))])
@@ -99,9 +99,9 @@ def test_what_code_put_aside_and_somebody_put_back_over_newer_is_found(claim):
 def test_what_goes_round_without_faults_too_is_no_dead_letter_for_who_claims_nothing():
     run = board(always_round=True).run()
     assert found(run, NEWER) != []
-    assert ways(run.history) == {("words", "aside")}
+    assert detours(run.history) == {("words", "aside")}
     assert stale(run.history) == {(1, "shown")}
-    assert stale(run.history, ways(run.history)) == frozenset()
+    assert stale(run.history, detours(run.history)) == frozenset()
 
 
 def test_a_topic_that_code_fills_counts_where_it_is_named():

@@ -64,7 +64,7 @@ from chaosharness.checkers.outcomes.told import (
 )
 from chaosharness.checkers.outcomes.torn import torn_apart
 from chaosharness.checkers.outcomes.values import spelled
-from chaosharness.checkers.replays import stale, ways
+from chaosharness.checkers.replays import stale
 from chaosharness.faults import ErrorReply, Fault
 from chaosharness.kernel.history import History
 
@@ -559,7 +559,7 @@ class Verdict:
     # ---- put back
 
     def _stale(self) -> frozenset[tuple[int, str]]:
-        return stale(self.history, ways(self.clean.history))
+        return stale(self.history, self.clean.detours)
 
     def _put_back(self) -> Iterator[Difference]:
         """Yield rows whose last word is that of a dead letter, put back over a newer message.
