@@ -126,8 +126,8 @@ def stale(
 
     Args:
         history: The run.
-        usual: Ways that messages go without faults (see `detours`): what goes there is no dead letter.
-            What code sends round by itself counts for its own workload item alone.
+        usual: Ways that messages go without faults (see `detours`): what goes there is no dead
+            letter. What code sends round by itself counts for its own workload item alone.
     """
     found = put_back(history)
     if not found:

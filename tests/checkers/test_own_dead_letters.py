@@ -15,7 +15,7 @@ from chaosharness import (
     dead_letters_were_tried,
     idempotent,
 )
-from chaosharness.checkers.replays import stale, detours
+from chaosharness.checkers.replays import detours, stale
 
 LATER_S = 2 * 86_400.0
 FAILS = Schedule([FailedCommit(Site("board.work/shown.put"))])
