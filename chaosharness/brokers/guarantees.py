@@ -28,6 +28,8 @@ class Guarantee:
         source: Where that was read.
         weaken: Returns a definition that promises no more than this; the same one, where it
             promises no more already.
+        strikes: Whether it is less because other faults may strike; False: the same do, and lead to
+            more.
     """
 
     product: str
@@ -38,6 +40,7 @@ class Guarantee:
     means: str
     source: str
     weaken: Callable[[Any], Any] = attrs.field(repr=False)
+    strikes: bool = attrs.field(default=True, kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.product} {self.name}"

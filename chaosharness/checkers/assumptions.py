@@ -40,7 +40,7 @@ def assumed(system: Any, *, without: str | Iterable[str] = ()) -> tuple[Property
     unwanted = [without] if isinstance(without, str) else [*without]
     kinds = frozenset(name for name in unwanted if name.partition(": ")[0] in KINDS)
     found = [
-        outcomes_property(Options(without=kinds)),
+        outcomes_property(Options(without=kinds, losses=getattr(system, "loses", frozenset()))),
         _assuming(
             unhandled_exceptions_block_nobody(),
             "a handler that raises for ever on the same message is a mistake, not a wish to wait",

@@ -12,7 +12,7 @@ from chaosharness.checkers.effects import names_of, times
 from chaosharness.checkers.excused import letters_of
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import Handed, Sent, read
-from chaosharness.checkers.replays import put_back, touched
+from chaosharness.checkers.replays import own_letters, put_back, touched
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.history import History
@@ -27,12 +27,14 @@ class Letter:
         place: The queue or topic where it lies.
         begin: The event that put it there.
         end: The event that took it away; -1 if it still lies there.
+        own: Whether code put it there by itself: no broker says that it died.
     """
 
     sent: Sent
     place: str
     begin: int
     end: int
+    own: bool = False
 
 
 @lru_cache(maxsize=8)
@@ -49,11 +51,12 @@ def _letters(history: History) -> tuple[Letter, ...]:
         if handed.acked >= 0:
             ends.setdefault(handed.sent.index, handed.acked)
     found = []
-    for letter, first in first_of.items():
+    for letter, first in {**own_letters(history), **first_of}.items():
         original, lying = reading.sent.get(first), reading.sent.get(letter)
         if original is None or lying is None or original.poison or lying.topic == original.topic:
             continue
-        found.append(Letter(original, lying.topic, letter, ends.get(letter, -1)))
+        own = letter not in first_of
+        found.append(Letter(original, lying.topic, letter, ends.get(letter, -1), own))
     return tuple(found)
 
 
@@ -67,7 +70,9 @@ def dead_letters_at_most(
 
     Args:
         most: How many may lie in one place at a time.
-        place: The queue or topic of dead letters, or several; by default each.
+        place: The queue or topic of dead letters, or several; by default each that the broker, or
+            `on_error`, puts them in. One that code fills itself, with what it has in hand and as it
+            was, has to be named.
         age_s_max: How long one may lie there; by default for ever.
 
     Raises:
@@ -88,7 +93,7 @@ def dead_letters_at_most(
         history = evidence.history
         by_place: dict[str, list[Letter]] = {}
         for letter in _letters(history):
-            if not wanted or letter.place in wanted:
+            if _is_meant(letter, wanted):
                 by_place.setdefault(letter.place, []).append(letter)
         found: list[Finding] = []
         for name, letters in sorted(by_place.items()):
@@ -98,11 +103,16 @@ def dead_letters_at_most(
         return found
 
     def tested(evidence: Evidence) -> bool:
-        return any(not wanted or one.place in wanted for one in _letters(evidence.history))
+        return any(_is_meant(one, wanted) for one in _letters(evidence.history))
 
     words = f" in {', '.join(sorted(wanted))}" if wanted else ""
     age = "" if age_s_max is None else f", none older than {age_s_max:g} s"
     return Property(f"dead letters{words}: {most} at most{age}", judge, "eventually", tested=tested)
+
+
+def _is_meant(letter: Letter, wanted: frozenset[str]) -> bool:
+    """Say whether a letter counts: one of the broker's own where none is named, or one named."""
+    return letter.place in wanted if wanted else not letter.own
 
 
 def _too_many(place: str, letters: list[Letter], most: int) -> Iterator[Finding]:
@@ -166,6 +176,8 @@ def dead_letters_were_tried() -> Property:
         handlers = reading.handlers_of() | calm_handlers
         found = []
         for letter in _letters(history):
+            if letter.own:
+                continue  # whoever put it aside had it in hand
             sent = letter.sent
             given = [one for one in reading.handed.values() if one.sent.index == sent.index]
             if not any(_tried(history, one, handlers) for one in given):
@@ -182,7 +194,7 @@ def dead_letters_were_tried() -> Property:
         return found
 
     def tested(evidence: Evidence) -> bool:
-        return bool(_letters(evidence.history))
+        return any(not letter.own for letter in _letters(evidence.history))
 
     return Property("dead letters were tried", judge, "eventually", tested=tested)
 
@@ -202,8 +214,9 @@ def _tried(history: History, handed: Handed, handlers: set[str]) -> bool:
 def dead_letters_overwrite_nothing_newer() -> Property:
     """Claim that a dead letter which is put back changes nothing that a newer message wrote.
 
-    Put back is a message that died and is stored again where it had been: moved by the broker, or
-    published once more as it was by whoever took it from the dead letters. If it is handled after
+    Put back is a message that died (or that code itself put aside, in another topic, as it was) and
+    is stored again where it had been: moved by the broker, or published once more as it was by
+    whoever took it from the dead letters. If it is handled after
     one that was published later, under the same key (or for the same workload item), it must not
     write what that one wrote: the same key of a store, or the same table for that item. How long
     it lay there does not matter.
@@ -225,9 +238,10 @@ def dead_letters_overwrite_nothing_newer() -> Property:
 
 
 def _overwritten(old: Sent, newer: Handed, again: Handed) -> Finding:
+    who = again.to.partition("#")[0]
     summary = (
-        f"{again.group} handled {old}, put back from the dead letters, over what it had written "
-        f"for one that was published later; promised: it changes nothing newer"
+        f"{who} handled {old}, put back from the dead letters, over what it had written for one "
+        f"that was published later; promised: it changes nothing newer"
     )
     events = sorted({old.index, newer.sent.index, newer.index, again.sent.index, again.index})
     data = {"group": again.group, "topic": old.topic, "key": old.key}

@@ -53,7 +53,7 @@ def guarantees(
         system = load_target(target)
         found = tried_on(
             system,
-            properties=to_judge(system, without),
+            judged=lambda one: to_judge(one, without),
             faults_max=faults,
             runs_max=budget,
             target=target,

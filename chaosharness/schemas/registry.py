@@ -86,6 +86,11 @@ class Registry:
         self._modes = {subject: mode_of(mode) for subject, mode in modes.items()}
         self.subjects: dict[str, tuple[Version, ...]] = {}
         self.by_id: list[Version] = []
+        if not isinstance(subjects, Mapping | None):
+            raise InvalidDefinition(
+                f"the subjects of a registry are versions by topic, such as "
+                f'{{"orders": [OrderV1, OrderV2]}}, not {subjects!r}{asked_at()}'
+            )
         for subject, definitions in (subjects or {}).items():
             if isinstance(definitions, str | bytes | Mapping) or not isinstance(
                 definitions, Iterable

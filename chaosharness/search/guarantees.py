@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 import attrs
@@ -38,7 +38,7 @@ class Tried:
 def guarantees(
     system: System,
     *,
-    properties: Iterable[Property] | None = None,
+    judged: Callable[[System], Iterable[Property] | None] = lambda _: None,
     faults_max: int = 1,
     runs_max: int = 2_000,
     target: str = "",
@@ -47,7 +47,8 @@ def guarantees(
 
     Args:
         system: The system.
-        properties: What each is judged by; as `explore` does it by default.
+        judged: Returns what each is judged by: None for what `explore` does by default. Of one that
+            may lose what it has confirmed, what comes of such a loss is judged by `assumed` too.
         faults_max: Faults in a schedule, at most.
         runs_max: Runs for each.
         target: Where the system is found, as `module:attribute`.
@@ -55,13 +56,12 @@ def guarantees(
     Returns:
         As declared first; then each way, in the order of the brokers.
     """
-    judged = None if properties is None else tuple(properties)
     found = []
     for name in (None, *system.weaker):
         weaker = system if name is None else getattr(system.weaker, name)
         campaign = explore(
             weaker,
-            properties=judged,
+            properties=judged(weaker),
             faults_max=faults_max,
             runs_max=runs_max,
             target=target and (target if name is None else f"{target}.weaker.{name}"),
@@ -80,6 +80,15 @@ def needed(tried: Tried, declared: Tried) -> Needed:
     return "not needed" if (with_it, without) == ("holds", "holds") else "unknown"
 
 
+def is_the_same(tried: Tried, declared: Tried) -> bool:
+    """Say whether nothing is given up: nobody asks for what the weaker one does not promise."""
+    if tried.way is None or not all(row.strikes for row in tried.way.rows):
+        return False
+    ends = {one.campaign.result for one in (tried, declared)}
+    with_it, without = (one.campaign.coverage.cells.keys() for one in (declared, tried))
+    return ends == {"holds"} and with_it == without
+
+
 def sentence(tried: Tried, declared: Tried) -> str:
     """Say what a system needs: `fails on SQS standard, holds on FIFO`."""
     if tried.way is None:
@@ -90,6 +99,8 @@ def sentence(tried: Tried, declared: Tried) -> str:
         case "needed":
             return f"fails on {on}, holds on {than}"
         case "not needed":
+            if is_the_same(tried, declared):
+                return f"is the same on {on}: nothing in it asks for {than}"
             return f"holds on {on} as well: it does not need {than}"
     if tried.campaign.result == "unknown":
         return f"is not known to hold on {on}"

@@ -74,8 +74,8 @@ class Stage:
         parts = {**system.resources, **instead} if instead else system.resources
         for name, resource in parts.items():
             world.states[name] = resource.open(world)
-        for name in instead:
-            world.states[name].stands_for = system.resources[name]
+            if name in instead:  # before a part is opened that asks for what was declared
+                world.states[name].stands_for = system.resources[name]
         if plan.latency != 1:
             for state in world.states.values():
                 if hasattr(state, "latency_ms"):

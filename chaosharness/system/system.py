@@ -117,6 +117,7 @@ class System:
         self._same: set[str] = set()
         self.origin: tuple[System, str] | None = None
         self.instead: Mapping[str, Any] = {}
+        self.loses: frozenset[str] = frozenset()
         self.openable: dict[tuple[int, str], str] = {}
         self.settles = False
         self.wires: list[Wire] | None = None
@@ -306,6 +307,7 @@ class System:
         twin = self._twin(f"weaker.{way.name}")
         twin.name = f"{self.name} on {way.words}"
         twin.instead = {**self.instead, **way.instead}
+        twin.loses = self.loses | way.loses
         return twin
 
     def _twin(self, by: str) -> System:

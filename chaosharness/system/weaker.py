@@ -37,6 +37,12 @@ class Way:
         """What it gives up: `FIFO`."""
         return " and ".join(dict.fromkeys(row.stronger for row in self.rows))
 
+    @property
+    def loses(self) -> frozenset[str]:
+        """Those that may lose what they have confirmed: asked for here, so it is judged."""
+        rows = zip(self.rows, self.parts, strict=True)
+        return frozenset(part for row, part in rows if row.delivery == "at most once")
+
 
 def ways_of(resources: Mapping[str, Any]) -> dict[str, Way]:
     """Return each way in which the parts of a system may promise less, by its name."""

@@ -254,6 +254,11 @@ def replayed_over_newer_on_nats() -> System:
     return _system("replayed-nats", _on_nats(), by_number=False)
 
 
+def replayed_over_newer_on_redis() -> System:
+    """The same on Redis Streams."""
+    return _system("replayed-redis", _on_redis(), by_number=False)
+
+
 def numbered_on_sqs() -> System:
     """The right one: an older word never overwrites a newer one, however late it comes."""
     return _system("numbered-sqs", _on_sqs(), by_number=True)

@@ -465,6 +465,8 @@ def of_sns(ask):
         try:
             ask(sns)
         except botocore.exceptions.ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            assert status == (404 if ask is tells_an_absent_topic else 400)  # as recorded
             return f"{type(error).__name__}: {error.response['Error']['Code']}"
 
     queues = SQS("queues", ["orders"])

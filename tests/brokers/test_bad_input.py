@@ -101,3 +101,29 @@ def test_a_value_that_no_publisher_takes_is_refused(product, name, value, words)
         InvalidDefinition, match=rf"^worker publishes to bus \(.*{name} must be {words}$"
     ):
         wired(PRODUCTS[product][0](), **{name: value})
+
+
+@pytest.mark.parametrize("what", ["ack", "nack", "reject"])
+def test_a_delivery_tag_is_of_its_channel(what):
+    """Given to another consumer it is unknown there, and closes that one's channel."""
+    system, heard = System("shop"), []
+    bus = system.add(RabbitMQ("bus", ["orders"]))
+
+    @system.service("worker")
+    def worker(env):
+        mine, other = env.consumer(bus, "orders"), env.consumer(bus, "orders")
+
+        def work():
+            delivery = mine.receive(5)
+            try:
+                getattr(other, what)(delivery)
+            except ChannelClosed as error:
+                heard.append((error.reply_code, error.reply_text))
+            mine.ack(delivery)
+
+        env.main(work)
+
+    system.entry(examples=[{"id": "o1"}])(lambda env, order: env.publisher(bus)("orders", order))
+    run = system.run()
+    assert heard == [(406, "PRECONDITION_FAILED - unknown delivery tag 1")]
+    assert run.ending.verdict == "quiet"

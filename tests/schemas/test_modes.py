@@ -157,6 +157,8 @@ def test_a_subject_can_have_a_mode_of_its_own():
             "a record has fields",
         ),
         (lambda: Registry("s", {"events": [JsonSchema({"type": "strng"})]}), "no JSON Schema"),
+        (lambda: Registry("s", {"events": [JsonSchema({"type": "array"})]}), "not of 'array'"),
+        (lambda: Registry("s", [avro([])]), "versions by topic, such as"),
         (lambda: Registry("s", {"events": [avro([])]}).at(events=2), "no version 2 .* it has 1"),
         (lambda: Registry("s").at({"other": 1}), "no version 1 of 'other'"),
     ],

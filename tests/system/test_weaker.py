@@ -8,6 +8,8 @@ import attrs
 import pytest
 
 from chaosharness import (
+    AMQP,
+    AWS,
     NATS,
     SNS,
     SQS,
@@ -15,17 +17,22 @@ from chaosharness import (
     FailedCommit,
     Gateway,
     Kafka,
+    KafkaServers,
+    KeyValue,
     LostReply,
     LostRequest,
     LostWrites,
     NATSConsumer,
     NATSStream,
+    Poison,
+    Queue,
     RabbitMQ,
     Redeliver,
     Redis,
     Schedule,
     Site,
     SNSSubscription,
+    SQLite,
     SQSQueue,
     System,
     explore,
@@ -196,6 +203,168 @@ def test_a_topic_is_weakened_with_its_queues():
     assert delivered(weaker.run(None, twice)) == 2
     assert delivered(weaker.run(None, publish(LostReply, "orders.fifo"))) == 2
     assert delivered(system.run(None, publish(LostReply, "orders.fifo"))) == 1
+
+
+SCHEMA = "CREATE TABLE outbox (id TEXT PRIMARY KEY, sent INTEGER DEFAULT 0)"
+
+
+def outbox(bus, *, until="sent", **options):
+    """An outbox whose relay sends once, or until the other side has answered."""
+    system = System("outbox", arrival_ms=1)
+    system.add(bus)
+    store, bank = system.add(SQLite("db", schema=SCHEMA)), system.add(Gateway("bank"))
+
+    @system.service("desk")
+    def desk(env):
+        db = env.connect(store)
+
+        def mark(order: dict, word="paid"):
+            db.execute(
+                "UPDATE outbox SET sent = 1 WHERE id = ? AND ? = ?", (order["id"], until, word)
+            )
+            db.commit()
+
+        def accept(order: dict):
+            db.execute("INSERT OR IGNORE INTO outbox (id) VALUES (?)", (order["id"],))
+            db.commit()
+
+        def send():
+            publish = env.publisher(bus, **options)
+            while True:
+                for [order] in db.execute("SELECT id FROM outbox WHERE sent = 0").fetchall():
+                    publish("orders", {"id": order}, key=order)
+                    mark({"id": order}, "sent")
+                env.sleep(60)
+
+        env.serve("accept", accept)
+        env.consume(bus, "paid", mark, on_unreadable="skip", **claims(bus))
+        env.main(send)
+
+    @system.service("till")
+    def till(env):
+        client, publish = env.client(bank), env.publisher(bus)
+
+        def on_order(order: dict):
+            client.charge(order["id"], 500, key=order["id"])
+            publish("paid", order, key=order["id"])
+
+        env.consume(bus, "orders", on_order, on_unreadable="skip", **claims(bus))
+
+    system.entry(examples=[{"id": "o1"}])(lambda env, order: env.call("desk", "accept", order))
+    return system
+
+
+def claims(bus):
+    """Somebody looks for what was handed out and never acknowledged, where that is asked for."""
+    return {"claim_ms": 60_000} if isinstance(bus, Redis) else {}
+
+
+LOSSY = [
+    (Kafka("bus", {"orders": 1, "paid": 1}, client="java"), "leader_only", {}),
+    (Kafka("bus", {"orders": 1, "paid": 1}, client="java"), "leader_only", {"acks": "all"}),
+    (Redis("bus", ["orders", "paid"]), "replicated", {}),
+]
+
+
+@pytest.mark.parametrize(("bus", "name", "options"), LOSSY)
+def test_what_is_confirmed_and_lost_is_told_of_whoever_sends_once(bus, name, options):
+    def found(until):
+        weaker = getattr(outbox(bus, until=until, **options).weaker, name)
+        return explore(weaker, faults_max=1, runs_max=500, kinds=[LostWrites], stop_at_first=True)
+
+    [told] = found("sent").counterexamples
+    assert (told.property, len(told.schedule)) == ("idempotent", 1)
+    assert "bank did charge(cents=500, order=o1) never" in told.findings[0].summary
+    right = found("paid")
+    assert right.result == "holds"
+    assert any(
+        kind == "lost writes" and times for (_, _, kind), times in right.coverage.cells.items()
+    )
+
+
+def test_what_a_declared_broker_loses_is_judged_by_nobody_who_did_not_ask():
+    system = outbox(Kafka("bus", {"orders": 1, "paid": 1}, acks=1))
+    found = explore(system, faults_max=1, runs_max=500, kinds=[LostWrites])
+    assert found.result != "violated"
+
+
+def test_what_a_store_loses_is_not_told_of_the_broker():
+    """The weaker one is a broker: what else loses writes does so as declared, too."""
+    system = System("till")
+    bus = system.add(Kafka("bus", {"orders": 1}, client="java"))
+    store = system.add(SQLite("db", schema=SCHEMA, synced=False))
+
+    @system.service("till")
+    def till(env):
+        db = env.connect(store)
+
+        def on_order(order: str):
+            db.execute("INSERT OR IGNORE INTO outbox (id) VALUES (?)", (order,))
+            db.commit()
+
+        env.consume(bus, "orders", on_order, acknowledge="before")
+
+    system.entry(examples=["o1"])(place_on(bus))
+    gone = Schedule([LostWrites(Site("till.on_order/db.commit", "after"))])
+    for one in (system, system.weaker.leader_only):
+        run = one.run(None, gone)
+        assert not run.unused
+        run.check()
+
+
+def test_what_asks_for_no_more_is_said_to_be_the_same():
+    system = System("till")
+    bus, store = system.add(Kafka("bus", {"orders": 1})), system.add(KeyValue("store"))
+
+    @system.service("till")
+    def till(env):
+        db = env.connect(store)
+        env.consume(bus, "orders", lambda order: db.put("o1", 1), on_unreadable="skip")
+
+    system.entry(examples=["o1"])(place_on(bus))
+    declared, plain, *_ = guarantees(system, runs_max=600)
+    assert sentence(plain, declared) == (
+        "is the same on Kafka plain_producer: nothing in it asks for an idempotent producer"
+    )
+
+
+def test_a_classic_queue_counts_nothing_and_a_quorum_queue_does():
+    def gave_up(system):
+        run = system.run(None, Schedule([Poison(Site("client.place/bus.publish orders"))]))
+        return run.ending.verdict, len([*run.history.of("dead")])
+
+    system = System("till")
+    queues = {"orders": Queue("quorum", dead_letter="aside"), "aside": Queue()}
+    bus = system.add(RabbitMQ("bus", queues))
+    system.service("till")(lambda env: env.consume(bus, "orders", lambda order: None))
+    system.entry(examples=["o1"])(place_on(bus))
+    assert gave_up(system)[1] == 1
+    assert gave_up(system.weaker.classic)[1] == 0
+    assert not shop(RabbitMQ("bus", {"orders": Queue()})).weaker.ways.get("classic")
+
+
+def place_on(bus):
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    return place
+
+
+@pytest.mark.parametrize("wrap", [AMQP, KafkaServers])
+def test_what_speaks_for_a_broker_speaks_for_the_weaker_one(wrap):
+    kinds = {AMQP: RabbitMQ("bus", queues=["orders"]), KafkaServers: Kafka("bus", {"orders": 1})}
+    bus = kinds[wrap]
+    system = shop(bus, parts=())
+    system.add(wrap("kafka:9092" if wrap is KafkaServers else "rabbit", bus))
+    for name in system.weaker:
+        assert getattr(system.weaker, name).run().ending.verdict == "quiet"
+
+
+def test_aws_speaks_for_the_weaker_queue():
+    bus = SQS("bus", ["orders.fifo"])
+    system = shop(bus, to="orders.fifo", deduplication="d")
+    system.add(AWS(bus))
+    assert system.weaker.standard.run().ending.verdict == "quiet"
 
 
 def test_every_product_says_what_less_it_may_promise():

@@ -11,6 +11,9 @@ REQUEST_ID: Final = "00000000-0000-4000-a000-000000000000"
 
 FAILED: Final = 400
 
+STATUS: Final = {"NotFound": 404, "AWS.SimpleQueueService.PurgeQueueInProgress": 403}
+"""Of HTTP, where a sender's fault has another one than most (answers recorded from AWS)."""
+
 
 class Said(Exception):
     """An answer that says no.
@@ -54,7 +57,7 @@ def refusal(answer: Refusal, query_code: str = "") -> Said:
     error = {"Message": answer.text, "Code": answer.code, "Type": kind}
     if query_code:
         error["QueryErrorCode"] = query_code
-    return Said(FAILED if answer.sender_fault else 500, error)
+    return Said(STATUS.get(answer.code, FAILED) if answer.sender_fault else 500, error)
 
 
 def parsed(answer: dict[str, Any], status: int = 200) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from chaosharness.brokers.kafka.kafka import Kafka
 
 
 def _plain_producer(cluster: Kafka) -> Kafka:
-    return attrs.evolve(cluster, idempotent_producer=False)
+    return attrs.evolve(cluster, as_asked=False, idempotent_producer=False)
 
 
 def _leader_only(cluster: Kafka) -> Kafka:
-    return attrs.evolve(cluster, idempotent_producer=False, acks=1)
+    return attrs.evolve(cluster, as_asked=False, idempotent_producer=False, acks=1)
 
 
 def _unanswered(cluster: Kafka) -> Kafka:
-    return attrs.evolve(cluster, idempotent_producer=False, acks=0)
+    return attrs.evolve(cluster, as_asked=False, idempotent_producer=False, acks=0)
 
 
 GUARANTEES: Final = (

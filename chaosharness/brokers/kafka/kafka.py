@@ -126,6 +126,9 @@ class Kafka:
             librdkafka, kafka-python), or 1: the leader alone (aiokafka). There `LostWrites` is a
             legal fault: a record that was confirmed is gone with its leader. Or 0: of nobody. What
             is lost on its way, or refused, is lost, and the producer goes on as if it were stored.
+        as_asked: Whether a producer that says itself what it asks for (`publisher(acks="all")`, the
+            configuration of a client) has that. False: no more than is said here, which is how
+            `chaosharness guarantees` tries it. Transactions keep what they are.
         assignment: How a group shares out its log partitions. `range`: equal numbers of all
             its topics to the same member (Java and librdkafka, unless told otherwise).
             `round-robin`: one by one (aiokafka). `sticky`: everybody keeps what it had as far
@@ -183,6 +186,7 @@ class Kafka:
         validator=allowed.one_of(*ACKS),
         kw_only=True,
     )
+    as_asked: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
     partitioner: Partitioner = attrs.field(
         default=PROFILES.default("partitioner"),
         validator=allowed.one_of(*PARTITIONERS),
@@ -303,6 +307,8 @@ class OpenKafka(Cluster):
         if idempotent is not None or acks is not None:
             surface = self.surface_of(idempotent, acks)
         asks = (self.definition.acks if acks is None else acks) != 0 or bool(idempotent)
+        if not self.definition.as_asked:
+            asks = asks and self._asks
         return Publish(self.publish, lane=Lane(asks=asks, since_ms=self.world.now), surface=surface)
 
     def _refuse_without_key(self, topic: str, lane: Lane, surface: Surface) -> Any:
@@ -332,7 +338,11 @@ class OpenKafka(Cluster):
             if acks in ACKS:
                 what = NOT_BOTH.format(acks)
             raise InvalidDefinition(f"{what}, of a publisher of {self.name}{asked_at()}")
-        producer = kind_of(idempotent, definition.acks if acks is None else acks)
+        asked = definition.acks if acks is None else acks
+        if not definition.as_asked:
+            idempotent = idempotent and definition.idempotent_producer
+            asked = max(asked, definition.acks, key=ACKS.index)
+        producer = kind_of(idempotent, asked)
         return SURFACES[producer, definition.unclean_elections]
 
     def publish(

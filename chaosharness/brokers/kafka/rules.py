@@ -35,6 +35,10 @@ class Settings(ClusterRules, Patience, Protocol):
         """Whose acknowledgement a producer waits for."""
 
     @property
+    def as_asked(self) -> bool:
+        """Whether a producer that says itself what it asks for has that."""
+
+    @property
     def unkeyed(self) -> Unkeyed:
         """Where records without a key go."""
 

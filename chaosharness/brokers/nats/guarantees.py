@@ -55,6 +55,7 @@ GUARANTEES: Final = (
         "a message that is published again under its id is recognised for 0.1 s only",
         'NATS documentation, "JetStream model deep dive": message deduplication',
         _short_window,
+        strikes=False,
     ),
     Guarantee(
         "NATS JetStream",
@@ -65,5 +66,6 @@ GUARANTEES: Final = (
         "what comes back comes behind what was handed out meanwhile",
         'NATS documentation, "Consumers": MaxAckPending',
         _many_pending,
+        strikes=False,
     ),
 )

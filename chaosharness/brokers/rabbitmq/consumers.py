@@ -325,7 +325,8 @@ class Consumer:
 
         Raises:
             ChannelClosed: Its channel is closed already, or is closed now because the
-                message was settled before: it has been requeued, or is somebody else's.
+                message was settled before (it has been requeued, or is somebody else's), or was
+                given out by another consumer: a delivery tag is of its channel.
         """
         return self._settle(delivery, "ack", requeue=False, multiple=multiple)
 
@@ -358,7 +359,7 @@ class Consumer:
     ) -> Script[None]:
         done = yield from self._link.settling(push, scope, what, requeue=requeue, multiple=multiple)
         if not done:
-            why = push.channel.closed_because
+            why = push.channel.closed_because or self._link.channel.closed_because
             raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}", why)
 
 

@@ -23,7 +23,7 @@ class ChannelClosed(ConnectionError):
 
 
 class Unroutable(Exception):
-    """A message published with `mandatory=True` was returned: no queue is bound for it."""
+    """A message published with `mandatory=True` was returned, 312 NO_ROUTE: no queue is bound."""
 
 
 class ConsumerCancelled(ConnectionError):

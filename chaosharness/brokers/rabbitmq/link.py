@@ -434,6 +434,9 @@ class Link:
         if channel.closed_because:
             one.is_void(f"void: {channel.closed_because}")
             return False
+        if channel is not self.channel:  # a tag is of its channel: here it is another message's
+            channel = self.channel
+            push = one.push = channel.unacked.get(push.tag, push)
         if push.tag not in channel.unacked:
             error = f"406 PRECONDITION_FAILED - unknown delivery tag {push.tag}"
             one.is_void(error)

@@ -88,7 +88,7 @@ class Storing:
         if not names:
             unroutable(scope, copy)
             if mandatory:
-                raise Unroutable(f"{operation}: no queue is bound for it")
+                raise Unroutable(f"{operation}: 312 NO_ROUTE: no queue is bound for it")
             self._dropped.append(copy)
         if refusing:
             node.refuse(copy, refusing)

@@ -28,6 +28,7 @@ from chaosharness.checkers.outcomes.owners import Owners, names_by, several, tex
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, LATE_MS, Family, Plan, Refusal
 from chaosharness.checkers.outcomes.sums import Sums
 from chaosharness.checkers.outcomes.values import is_record, leaves
+from chaosharness.checkers.replays import detours
 from chaosharness.faults import Delay, ErrorReply
 from chaosharness.kernel.history import History
 
@@ -84,6 +85,11 @@ class Clean:
         self._outcomes: dict[Plan, Outcome | None] = {AS_GIVEN: self.calm}
         self.sentences: dict[Hashable, str] = {}
         self._numbers: dict[Hashable, int] = {}
+
+    @cached_property
+    def detours(self) -> frozenset[tuple[str, str]]:
+        """From which topic to which code publishes what it has in hand, without any fault."""
+        return detours(self.history)
 
     @cached_property
     def strict(self) -> Clean:

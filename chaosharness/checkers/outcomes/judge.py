@@ -23,12 +23,13 @@ from chaosharness.checkers.reading import is_poison, is_quiet, verdict_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import ClockSkew, LostWrites, NewEvent, OldEvent, Poison, Redeploy
 from chaosharness.kernel.history import History
+from chaosharness.kernel.site import Site
 
 NAME: Final = "idempotent"
 
 NOT_JUDGED: Final = (Poison, ClockSkew, LostWrites, OldEvent, NewEvent)
 """Faults that feed a system something else than it was built for: judged by properties of
-their own."""
+their own. `LostWrites` is judged here where somebody asks what it does: `Options.losses`."""
 
 ASSUMPTION: Final = (
     "faults may choose among the outcomes that the system has without them, and make no new "
@@ -211,7 +212,7 @@ def _judge(evidence: Evidence, options: Options) -> list[Finding]:
 
 def _is_judged(evidence: Evidence, options: Options) -> bool:
     """Say whether a run can be held against clean ones."""
-    if any(isinstance(fault, NOT_JUDGED) for fault in evidence.faults):
+    if any(_is_left_alone(fault, options) for fault in evidence.faults):
         return False
     if not _is_a_measure(evidence.calm()):
         return False
@@ -219,6 +220,18 @@ def _is_judged(evidence: Evidence, options: Options) -> bool:
     if not any(deployed):
         return True
     return all(deployed) and judge_of(evidence, options).clean.is_the_same_before
+
+
+def _is_left_alone(fault: Any, options: Options) -> bool:
+    """Say whether what a fault leads to is judged by others."""
+    if isinstance(fault, LostWrites) and any(_is_at(fault.site, name) for name in options.losses):
+        return False
+    return isinstance(fault, NOT_JUDGED)
+
+
+def _is_at(site: Site, broker: str) -> bool:
+    """Say whether a site is one of a broker: of what is asked of it, or of what it hands out."""
+    return site.operation.startswith(f"{broker}.") or f"/{broker}." in site.operation
 
 
 @lru_cache(maxsize=8)

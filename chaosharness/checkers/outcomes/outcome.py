@@ -58,6 +58,7 @@ class Options:
         optional: Effects and messages that may be missing.
         may_end: Words that a timer may write: `(place, word)`.
         without: Kinds of finding that are not wanted, some with a place.
+        losses: Brokers of which it is judged what comes of what they confirmed and lose.
     """
 
     ignore: frozenset[str] = frozenset()
@@ -66,6 +67,7 @@ class Options:
     without: frozenset[str] = frozenset()
     item_id: Any = None
     subject: Any = None
+    losses: frozenset[str] = frozenset()
 
     def ignores(self, place: Place, name: str = "") -> bool:
         """Say whether a place is not to be compared, or a column or field there."""

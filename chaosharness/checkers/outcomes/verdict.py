@@ -190,7 +190,7 @@ class Verdict:
             self.never_cancelled,
             self.late_items,
             self.overwritten,
-            stale(self.history),
+            self._stale(),
             self.put_off,
             self.arrived,
             any(keys_reused(self.history)),
@@ -558,13 +558,16 @@ class Verdict:
 
     # ---- put back
 
+    def _stale(self) -> frozenset[tuple[int, str]]:
+        return stale(self.history, self.clean.detours)
+
     def _put_back(self) -> Iterator[Difference]:
         """Yield rows whose last word is that of a dead letter, put back over a newer message.
 
         No outcome of a clean run excuses that: whatever was decided when it died, what it says now
         is what was so before.
         """
-        places = stale(self.history)
+        places = self._stale()
         for one in self.first if places else ():
             store = one.place.partition(".")[0]
             if one.kind == "row differs" and (one.item, store) in places:

@@ -267,8 +267,9 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
 
 
 def _is_of_a_broker(site: Site) -> bool:
-    """Say whether a site is where something is published to a broker, or handed out by it."""
-    return ".publish " in site.operation or "/deliver to " in site.operation
+    """Say whether a site is where a broker is published to, hands something out, or is answered."""
+    operation = site.operation
+    return ".publish " in operation or "/deliver to " in operation or operation.endswith(".ack")
 
 
 def _ends(site: Site) -> tuple[str, str]:

@@ -92,4 +92,9 @@ def schema(given: JsonSchema) -> JsonSchemaVersion:
         kind.check_schema(definition)
     except jsonschema.SchemaError as error:
         raise InvalidDefinition(f"this is no JSON Schema: {error.message}{asked_at()}") from None
+    said = definition.get("type", "object") if isinstance(definition, Mapping) else "object"
+    if "object" not in ([said] if isinstance(said, str) else said):
+        raise InvalidDefinition(
+            f"the JSON Schema of an event is of an object, not of {said!r}{asked_at()}"
+        )
     return JsonSchemaVersion(definition, kind(definition))

@@ -40,7 +40,9 @@ class ProtobufSchema:
     that changes, a required field that comes or goes, a field that leaves a oneof, two fields that
     enter one, another wire type and another label of a number are refused.
 
-    *Not modelled*: messages of the file that the event does not hold.
+    *Not modelled*: messages of the file that the event does not hold; the name of the event's own
+    message (Python's pool takes one message of a name, so two versions are `OrderV1` and `OrderV2`
+    there; Confluent refuses a file in which a message is gone).
     """
 
     kind: type[Message]

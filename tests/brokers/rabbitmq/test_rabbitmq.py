@@ -263,7 +263,8 @@ def test_a_mandatory_message_that_reaches_no_queue_is_returned():
             raised.append(str(error))
 
     routed(bus, publish)
-    assert raised == ["client.<lambda>/bus.publish user.created: no queue is bound for it"]
+    where = "client.<lambda>/bus.publish user.created"
+    assert raised == [f"{where}: 312 NO_ROUTE: no queue is bound for it"]
 
 
 # ---- publishing under faults

@@ -129,6 +129,12 @@ CURES: Final = {
         "that sends again until the other side has answered.",
         "what-a-log-does-not-keep",
     ),
+    "replicated late": Cure(
+        "a table of what is to do that outlives the stream, and a look at it from time to time (an "
+        "outbox that sends again until the other side has answered): WAIT and `appendfsync always` "
+        "make the loss rarer, and no more.",
+        "what-a-log-does-not-keep",
+    ),
     "pending": Cure(
         "somebody who looks, from time to time, for what was handed out and never acknowledged, "
         "and takes it up.",

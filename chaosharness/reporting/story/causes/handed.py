@@ -25,6 +25,10 @@ LOGS: Final = {
     "size": ("aged", "a log keeps so many bytes and no more, read or not."),
     "compaction": ("compacted", "of each key a compacted log keeps the last record alone."),
     "failover": ("failed over", "only the server that failed had it, whatever it had confirmed."),
+    "lost with its server": (
+        "replicated late",
+        "only the server that failed had it, whatever it had confirmed.",
+    ),
 }
 """What a log lets go of, by reason: nobody could have put it aside."""
 
