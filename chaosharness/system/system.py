@@ -28,6 +28,7 @@ from chaosharness.checkers.property import check_properties
 from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
 from chaosharness.handlers.amid import after_answers
 from chaosharness.handlers.colours import check_runtime, made_at
+from chaosharness.handlers.compiled import past_everything
 from chaosharness.handlers.logged import noting_logs
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
 from chaosharness.handlers.places import asked_at, at_line, words_of
@@ -511,7 +512,8 @@ class System:
         met = {one for part in self.resources.values() for one in getattr(part, "speaks", ())}
         silent = met - world.spoken.keys()
         held = sorted(self.module_state.holds(silent)) if silent else ()
-        return (*held, *sorted(world.past))
+        compiled = past_everything(self.module_state.holds)
+        return (*held, *compiled, *sorted(world.past))
 
     def given(self) -> Iterator[Callable[..., Any]]:
         """Yield the functions that the user gave: they lead to the modules of the user's code."""
