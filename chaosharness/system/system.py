@@ -48,7 +48,16 @@ from chaosharness.system.given import (
     checked_items,
     names_that_wait,
 )
-from chaosharness.system.parts import CLIENT, MEETS, Factory, Resource, Service, describe, name_of
+from chaosharness.system.parts import (
+    CLIENT,
+    MEETS,
+    UNTESTED,
+    Factory,
+    Resource,
+    Service,
+    describe,
+    name_of,
+)
 from chaosharness.system.run import OBSERVERS, Again, Run
 from chaosharness.system.stage import Stage
 from chaosharness.system.weaker import Way, Weaker, ways_of
@@ -513,7 +522,12 @@ class System:
         silent = met - world.spoken.keys()
         held = sorted(self.module_state.holds(silent)) if silent else ()
         compiled = past_everything(self.module_state.holds)
-        return (*held, *compiled, *sorted(world.past))
+        untested = [
+            words
+            for name, (package, words) in sorted(UNTESTED.items())
+            if name in world.spoken or self.module_state.holds((package,))
+        ]
+        return (*untested, *held, *compiled, *sorted(world.past))
 
     def given(self) -> Iterator[Callable[..., Any]]:
         """Yield the functions that the user gave: they lead to the modules of the user's code."""
