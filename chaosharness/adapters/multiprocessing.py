@@ -28,6 +28,7 @@ from weakref import ref
 
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.handlers.exchange import exchange
+from chaosharness.handlers.port import current_scope
 from chaosharness.handlers.threads import ThreadScope
 from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.scope import SCOPE
@@ -114,11 +115,11 @@ def _submit(real: Any, self: Any, func: Any, *arguments: Any, **options: Any) ->
 
 
 def _on_behalf(func: Callable[..., Any]) -> Callable[..., Any]:
-    of = standing(SCOPE.get(), None)
+    of = standing(current_scope("multiprocessing"), None)
 
     @wraps(func, assigned=())
     def work(*arguments: Any, **options: Any) -> Any:
-        worker = SCOPE.get()
+        worker: Any = SCOPE.get()
         scope = ThreadScope(of, of.place, worker.thread)
         token = SCOPE.set(scope)
         try:
@@ -140,10 +141,10 @@ def _finalize(
     exitpriority: Any = None,
 ) -> None:
     """Have what a run has begun ended in that run only: afterwards its threads are gone."""
-    begun = ref(SCOPE.get().incarnation)
+    begun = ref(current_scope("multiprocessing").incarnation)
 
     def within(*arguments: Any, **options: Any) -> Any:
-        scope = SCOPE.get(None)
+        scope = SCOPE.get()
         if scope is not None and scope.incarnation is begun():
             return callback(*arguments, **options)
         return None
