@@ -130,7 +130,8 @@ def install(library: Library) -> None:
 def _say_untested(library: Library) -> None:
     """Note a version that nobody has tried: it fits, and may behave in another way all the same."""
     installed = version_of(library.name)
-    where = next((one.where for one in (*library.seams, *library.swaps)), library.name)
+    met: list[Seam | Swap] = [*library.seams, *library.swaps]
+    where = met[0].where if met else library.name
     try:
         known = Version(installed) in SpecifierSet(library.tested, prereleases=True)
     except InvalidVersion:
