@@ -143,6 +143,11 @@ _INSTEAD = (
         "httpx, requests and aiohttp get there as they are.",
     ),
     (
+        ("smtplib.", "ftplib.", "imaplib.", "poplib.", "telnetlib."),
+        "What answers there is a third party: pass what calls it into the code under test, and "
+        "give it one here that calls an External (env.client).",
+    ),
+    (
         ("signal.signal", "signal.alarm", "signal.setitimer"),
         "Leave signals to the code that starts the process (below if __name__ == '__main__'): here "
         "a service is stopped by GracefulStop, which sends SIGTERM, or by Crash. A timeout or a "
@@ -167,6 +172,7 @@ _INSTEAD = (
         (
             *("os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.exec"),
             *("multiprocessing.", "subprocess.", "pty.", "ProcessPoolExecutor."),
+            "asyncio's loop.subprocess",
         ),
         "Another program is a third party: model what it does as an External, or pass a double "
         "into the handler. What a module does while it is imported is its own affair. A pool of "

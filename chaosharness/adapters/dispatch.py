@@ -15,10 +15,13 @@ from inspect import getattr_static, signature
 from typing import Any, Final
 
 import attrs
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.exchange import by_scope, exchange
 from chaosharness.kernel.scope import SCOPE
+from chaosharness.system.parts import UNTESTED
 
 
 @attrs.frozen
@@ -119,8 +122,26 @@ def install(library: Library) -> None:
         setattr(owner, name, staticmethod(ours) if bound else ours)
     for swap, _, _, real in swaps:
         exchange(real, swap.ours(real))
+    _say_untested(library)
     if library.warm is not None:
         library.warm()
+
+
+def _say_untested(library: Library) -> None:
+    """Note a version that nobody has tried: it fits, and may behave in another way all the same."""
+    installed = version_of(library.name)
+    met: list[Seam | Swap] = [*library.seams, *library.swaps]
+    where = met[0].where if met else library.name
+    try:
+        known = Version(installed) in SpecifierSet(library.tested, prereleases=True)
+    except InvalidVersion:
+        return  # it is Python's own
+    if not known:
+        words = (
+            f"a trial of {library.name} {installed} (its adapter is tested with {library.tested}: "
+            "install such a version)"
+        )
+        UNTESTED[library.name] = where.partition(":")[0].partition(".")[0], words
 
 
 def _gets_class(takes: tuple[str, ...]) -> bool:

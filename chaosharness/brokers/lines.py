@@ -97,13 +97,19 @@ class Lines(Generic[P, W]):
             line.clear()
         self._asking = 0
 
-    def ask(self, waiter: W) -> None:
-        """Wait for messages; they come by `take`."""
+    def ask(self, waiter: W, *, first: bool = False) -> None:
+        """Wait for messages; they come by `take`.
+
+        Args:
+            waiter: Who asks.
+            first: Whether it is answered before those who wait already.
+        """
         if not waiter.waiting:
             waiter.waiting = True
             self._asking += 1
             self._ready = False
-            self._lines[waiter.place].append(waiter)
+            line = self._lines[waiter.place]
+            line.insert(0 if first else len(line), waiter)
             self._look(waiter.place, self._latency_ms)
 
     def leave(self, waiter: W) -> None:

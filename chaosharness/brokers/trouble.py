@@ -5,16 +5,18 @@ A product adds words of its own where it can do more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from inspect import signature
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.message import Message
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.port import call_off
+from chaosharness.kernel.allowed import meant
 from chaosharness.kernel.places import asked_at
 
 ON_ERROR: Final = ("retry", "skip", "dead-letter", "crash")
@@ -63,6 +65,32 @@ _SIMPLE: Final = frozenset({"str", "bool", "int"})
 
 def _kind(value: Any) -> str:
     return "None" if value is None else type(value).__name__
+
+
+_OURS: Final = frozenset({"lane", "surface"})
+"""Keywords of publishing that no code has to give."""
+
+
+def refuse_words(publish: Callable[..., Any], broker: str, words: Iterable[str]) -> NoReturn:
+    """Refuse a keyword that publishing does not take: a slip, and no error for a handler to catch.
+
+    Args:
+        publish: What was called.
+        broker: Where it publishes to.
+        words: The keywords that it does not take.
+
+    Raises:
+        InvalidDefinition: It names the first, and calls the run off.
+    """
+    named = [one for one in signature(publish).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    known = [one.name for one in named if one.name not in _OURS]
+    name = next(iter(words))
+    call_off(
+        InvalidDefinition(
+            f"to publish to {broker}{asked_at()} takes no {name!r}.{meant(name, known)} "
+            f"It takes: {', '.join(known)}"
+        )
+    )
 
 
 def publisher_with(

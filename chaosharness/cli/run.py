@@ -136,6 +136,7 @@ def run(
             dask=dask or "",
             on_progress=_after_each_run(bar, look),
             on_found=told.tell,
+            on_calm=told.hear,
         )
     if campaign is None:
         return _broken_off(told, as_json)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
 
 from chaosharness.cli.doors import TROUBLE, fail
@@ -17,6 +17,7 @@ from chaosharness.errors import ChaosharnessError
 if TYPE_CHECKING:
     from chaosharness.campaign import Campaign
     from chaosharness.counterexample import Counterexample
+    from chaosharness.system.run import Run
 
 
 class Telling:
@@ -41,6 +42,13 @@ class Telling:
         self._unwritten: list[Counterexample] = []
         self._schedules: set[str] = set()
         self._screen = sys.stdout
+        self._spoken = ""
+
+    def hear(self, calm: Run) -> None:
+        """Take note of which client libraries the adapters met, and what went past them."""
+        from chaosharness.campaign import spoken_in_words
+
+        self._spoken = spoken_in_words(calm.spoken, calm.unspoken, calm.lacked)
 
     def tell(self, found: Counterexample) -> None:
         """Write the files of a finding, and print it.
@@ -127,6 +135,9 @@ class Telling:
             say(also(found, self.redact))
             return
         self._schedules.add(schedule)
+        if self._spoken:  # a finding is worth as much as what was seen
+            say(fill(self._spoken, screen_width(), subsequent_indent="  ") + "\n")
+            self._spoken = ""
         color = is_watched() and not os.environ.get("NO_COLOR")
         say(to_text(found, width=screen_width(), color=color, redact=self.redact, file=file))
 

@@ -102,6 +102,7 @@ class Exploration:
         kinds: The kinds of fault that were asked for; a counterexample has no others.
         stop_at_first: Whether to stop when something is found.
         on_found: Told of each counterexample when it is as small as can be.
+        on_calm: Told of the run without any fault, before it is judged.
         hands: Starts who makes runs in other processes, once the calm run is known.
         examiner: Makes runs in this process, and judges them.
         news: Ends the search when it has shown nothing new for long enough; None goes on.
@@ -124,6 +125,7 @@ class Exploration:
     kinds: Collection[type[Fault]] = FAULTS
     stop_at_first: bool = False
     on_found: Callable[[Counterexample], None] | None = None
+    on_calm: Callable[[Run], None] | None = None
     hands: Callable[[Examiner], Pool] | None = None
     news: News | None = None
     seconds_max: float | None = None
@@ -304,6 +306,8 @@ class Exploration:
             self._trouble(seen)
         if self._calm is None and not seen.schedule.faults and seen.run is not None:
             self._calm = seen.run
+            if self.on_calm is not None:
+                self.on_calm(seen.run)
             self.runs += 1
             nobody_claims = all(one.assumption for one in self.properties)
             self._fails = nobody_claims and failed(seen.run.history)

@@ -24,7 +24,7 @@ from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.small_first import Options, SmallFirst
 from chaosharness.search.workers.hands import Start, hands
 from chaosharness.strategies.schedules import checked_kinds
-from chaosharness.system import System
+from chaosharness.system import Run, System
 from chaosharness.system.given import check_system, checked_items
 
 Mode = Literal["portfolio", "small-first", "lineage", "random", "guided"]
@@ -53,6 +53,7 @@ def explore(
     dask: str = "",
     on_progress: Callable[[Progress], None] | None = None,
     on_found: Callable[[Counterexample], None] | None = None,
+    on_calm: Callable[[Run], None] | None = None,
 ) -> Campaign:
     """Look for schedules that break a system's claims.
 
@@ -101,6 +102,7 @@ def explore(
             process.
         on_progress: Called after each run.
         on_found: Called with each counterexample as soon as it is as small as can be.
+        on_calm: Called with the run without any fault, before anything is found.
 
     Returns:
         What came of it. `holds` only if everything that it was to be sure of was run, each
@@ -141,6 +143,7 @@ def explore(
         kinds=kinds,
         stop_at_first=stop_at_first,
         on_found=on_found,
+        on_calm=on_calm,
         news=News() if mode == "portfolio" and not thorough else None,
         seconds_max=seconds_max,
         hands=hands(workers, target=target, start=start, dask=dask),

@@ -41,6 +41,10 @@ ANSWERS: Final = (RemoteError, OSError)
 MEETS: Final[list[Callable[[Iterable[str]], None]]] = []
 """Who has client libraries met, by name: the room of adapters, once it is loaded."""
 
+UNTESTED: Final[dict[str, tuple[str, str]]] = {}
+"""Of libraries that were met: those whose version their adapter was not tested with, by name; the
+package that code imports, and what to say."""
+
 
 class Resource(Protocol):
     """Something a system is made of: a broker, a store, a third party."""

@@ -28,6 +28,7 @@ from chaosharness.checkers.property import check_properties
 from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
 from chaosharness.handlers.amid import after_answers
 from chaosharness.handlers.colours import check_runtime, made_at
+from chaosharness.handlers.compiled import past_everything
 from chaosharness.handlers.logged import noting_logs
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
 from chaosharness.handlers.places import asked_at, at_line, words_of
@@ -47,7 +48,16 @@ from chaosharness.system.given import (
     checked_items,
     names_that_wait,
 )
-from chaosharness.system.parts import CLIENT, MEETS, Factory, Resource, Service, describe, name_of
+from chaosharness.system.parts import (
+    CLIENT,
+    MEETS,
+    UNTESTED,
+    Factory,
+    Resource,
+    Service,
+    describe,
+    name_of,
+)
 from chaosharness.system.run import OBSERVERS, Again, Run
 from chaosharness.system.stage import Stage
 from chaosharness.system.weaker import Way, Weaker, ways_of
@@ -514,7 +524,13 @@ class System:
         """Return the libraries of the user's code that did not speak, and what went past."""
         silent = self._speaks - world.spoken.keys()
         held = sorted(self.module_state.holds(silent)) if silent else ()
-        return (*held, *sorted(world.past))
+        compiled = past_everything(self.module_state.holds)
+        untested = [
+            words
+            for name, (package, words) in sorted(UNTESTED.items())
+            if name in world.spoken or self.module_state.holds((package,))
+        ]
+        return (*untested, *held, *compiled, *sorted(world.past))
 
     def given(self) -> Iterator[Callable[..., Any]]:
         """Yield the functions that the user gave: they lead to the modules of the user's code."""

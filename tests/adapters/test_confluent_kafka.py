@@ -476,6 +476,22 @@ def test_a_client_that_was_made_too_early_is_named(monkeypatch):
         KafkaServers("one:9092", Kafka("bus", ["orders"]))
 
 
+@pytest.mark.parametrize("asked", ["one:9092,two:9092", "two:9092", "three:9092, two:9092"])
+def test_a_cluster_of_several_servers_is_reached_by_any_of_them(asked):
+    system = System("shop")
+    bus = system.add(Kafka("bus", ["orders"]))
+    system.add(KafkaServers("one:9092,two:9092", bus))
+
+    def send():
+        producer = confluent_kafka.Producer({"bootstrap.servers": asked})
+        producer.produce("orders", b"{}")
+        producer.flush()
+
+    system.service("worker")(lambda env: env.main(send))
+    system.entry(examples=[1])(lambda env, item: None)
+    assert [one.data["topic"] for one in system.run().history.of("publish")] == ["orders"]
+
+
 def test_an_address_needs_its_cluster():
     with pytest.raises(InvalidDefinition, match="needs the Kafka behind it"):
         KafkaServers("one:9092", None)

@@ -9,11 +9,13 @@ from types import ModuleType
 import pytest
 
 from chaosharness import System
+from chaosharness.adapters import dispatch
 from chaosharness.adapters.dispatch import Library, Seam, Swap, inside, install
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.exchange import exchange
 from chaosharness.kernel.scope import SCOPE
+from chaosharness.system.parts import UNTESTED
 
 
 @pytest.fixture
@@ -52,6 +54,27 @@ def test_a_swap_reaches_those_who_imported_it_by_name(library, monkeypatch):
     install(Library("madeup-swap", tested=">=1", swaps=(Swap("madeup:Client", lambda _: Ours),)))
     assert user.Client is user.Other is library.Client is Ours
     exchange(Ours, real)
+
+
+def test_a_version_that_nobody_has_tried_is_said_where_the_code_holds_it(library, monkeypatch):
+    versions = {"madeup": "2.1", "known": "1.9"}
+    monkeypatch.setattr(dispatch, "version_of", lambda name: versions.get(name, "unknown"))
+    monkeypatch.setattr(sys.modules[__name__], "client", library.Client, raising=False)
+    library.Client.__module__ = "madeup"
+    seam = Seam("madeup:Client.send", ("self", "what"), ours)
+    install(Library("madeup", tested=">=1,<2", seams=(seam,)))
+    try:
+        system = System("shop")
+        system.service("worker")(lambda env: None)
+        system.entry(examples=[1])(lambda env, item: None)
+        [said] = system.run().unspoken
+    finally:
+        UNTESTED.clear()
+    assert said == (
+        "a trial of madeup 2.1 (its adapter is tested with >=1,<2: install such a version)"
+    )
+    install(Library("known", tested=">=1,<2", seams=(seam,)))
+    assert not UNTESTED
 
 
 @pytest.mark.parametrize(

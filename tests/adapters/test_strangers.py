@@ -9,6 +9,7 @@ import gc
 import multiprocessing
 import os
 import re
+import smtplib
 import socket
 import subprocess
 import sys
@@ -206,6 +207,15 @@ def test_a_broker_of_celery_that_nobody_stands_for_is_said(broker):
     assert "AMQP(" in found or (broker == "sqs://" and "AWS(" in found), found
 
 
+def test_a_mail_is_a_third_partys():
+    def send():
+        smtplib.SMTP("mail.real")
+
+    found = refused(send)
+    assert "called smtplib.connect('mail.real') (at " in found
+    assert "External (env.client)" in found and "env.publisher" not in found
+
+
 # ---- two brokers at once
 
 
@@ -326,6 +336,14 @@ def a_shell():
     os.system("true")
 
 
+async def a_command_of_a_loop():
+    await asyncio.create_subprocess_exec("true")
+
+
+async def a_shell_of_a_loop():
+    await asyncio.create_subprocess_shell("true")
+
+
 def a_command():
     subprocess.run(["true"], check=True)
 
@@ -345,6 +363,8 @@ def a_command():
         ),
         (a_command, r"subprocess.Popen"),
         (a_shell, "os.system"),
+        (a_command_of_a_loop, "asyncio's loop.subprocess_exec"),
+        (a_shell_of_a_loop, "asyncio's loop.subprocess_shell"),
     ],
 )
 def test_another_process_is_said(ask, call):

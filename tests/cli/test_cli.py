@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import count
@@ -386,3 +387,14 @@ def test_what_the_users_code_prints_is_not_in_the_output(shop, options):
         (only,) = (line for line in made.stdout.splitlines() if "charging" in line)
         assert only.endswith("payments  charging   (2 times)")
         assert "lines that your code logged; replay shows them." in made.stdout
+
+
+def test_what_went_past_the_adapters_stands_above_the_first_finding():
+    target = "models.applications.billing.system:keyless"
+    result = CliRunner().invoke(main, ["run", target, "--faults", "1", "--first"])
+    assert result.exit_code == 1
+    first, blank, then, *_ = result.stdout.splitlines()
+    assert re.fullmatch(
+        r"spoke: confluent-kafka \d+ operations, requests \d+; not seen: none", first
+    )
+    assert not blank and then.startswith("BROKEN: ")

@@ -5,8 +5,10 @@ import http.server
 import logging.handlers
 import multiprocessing
 import socket
+import sys
 import threading
 import time
+from types import ModuleType
 
 import pytest
 
@@ -170,6 +172,15 @@ def test_a_log_on_another_machine_needs_no_resolver():
         handler.close()
 
     assert shop(opens).run().unspoken == ("datagrams to syslog.internal:514",)
+
+
+def test_a_library_that_connects_in_c_is_named(monkeypatch):
+    zmq = ModuleType("zmq")
+    monkeypatch.setitem(sys.modules, "zmq", zmq)
+    assert shop(lambda env: None).run().unspoken == ()  # somebody has imported it, not this code
+    monkeypatch.setattr(sys.modules[__name__], "zmq", zmq, raising=False)
+    [said] = shop(lambda env: None).run().unspoken
+    assert said == "zmq (it connects outside of Python, past all that is here)"
 
 
 def test_the_answer_to_a_datagram_is_refused():

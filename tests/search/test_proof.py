@@ -20,6 +20,7 @@ from chaosharness import (
     AMQP,
     SQS,
     Crash,
+    Delay,
     Exchange,
     Gateway,
     Kafka,
@@ -27,6 +28,8 @@ from chaosharness import (
     Property,
     Queue,
     RabbitMQ,
+    Schedule,
+    Site,
     SQSQueue,
     System,
     chaos_settings,
@@ -34,6 +37,7 @@ from chaosharness import (
     check,
     eventually,
     explore,
+    idempotent,
     never_charged_twice,
     schedules,
     sometimes,
@@ -456,7 +460,7 @@ def bound_at(worker_s, *, transient=False):
     system = System("late")
     bus = system.add(RabbitMQ("bus", exchanges={"orders": Exchange("topic")}, queues=["other"]))
     system.add(AMQP("rabbit", bus))
-    bank = system.add(Gateway("bank"))
+    bank, files = system.add(Gateway("bank")), system.add(KeyValue("files"))
 
     @system.service("billing")
     def billing(env):
@@ -476,10 +480,8 @@ def bound_at(worker_s, *, transient=False):
 
     @system.service("others")
     def others(env):
-        client = env.client(bank)
-        env.consume(
-            bus, "other", lambda order: client.charge(order["id"], 1, key="1" + order["id"])
-        )
+        seen = env.connect(files)
+        env.consume(bus, "other", lambda order: seen.put(order["id"], "seen"), read_as=dict)
 
     @system.entry(examples=[{"id": "o1"}])
     def place(env, order):
@@ -500,6 +502,13 @@ def test_what_is_published_before_its_queue_is_bound_proves_nothing_and_says_who
         "what client.place published to exchange 'orders' as 'order.created' was dropped: no queue "
         "is bound for it, and one is only later (bind it before anything is published), once",
     )
+
+
+def test_what_then_arrives_because_a_fault_made_it_late_is_no_finding():
+    late = Schedule([Delay(Site("client.place/bus.publish order.created"), lasting=4500)])
+    run = bound_at(5).run(None, late)
+    assert [one.data["order"] for one in run.history.of("effect")] == ["o1"]
+    run.check(idempotent())
 
 
 def test_what_is_published_after_its_queue_is_bound_is_no_matter():

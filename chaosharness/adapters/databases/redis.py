@@ -45,6 +45,7 @@ from chaosharness.stores.address import read as read_address
 from chaosharness.stores.redis.commands import (
     NOT_MODELLED,
     SUBSCRIBES,
+    TOGETHER,
     Request,
     packed_words,
     read,
@@ -152,7 +153,8 @@ class _Ours:
         note_spoken(scope, "redis", action)
         attempt = world.reach(operation, scope.entity, scope.message)
         if operation not in world.surfaces:
-            world.meet(operation, READING if request.reads else store.writing)
+            only_reads = request.reads and request.verb not in TOGETHER
+            world.meet(operation, READING if only_reads else store.writing)
         line = _Line(store, self)
         armed = operation in world.armed or bool(world.unreachable)
         arrives = True

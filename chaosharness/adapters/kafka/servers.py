@@ -52,7 +52,7 @@ class KafkaServers:
     @property
     def name(self) -> str:
         """What the system knows it by."""
-        return f"kafka:{self.address}"
+        return f"kafka:{self.address.replace(',', '+')}"
 
     @property
     def speaks(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from chaosharness.brokers.message import NO_HEADERS, Message, encode, key_of
 from chaosharness.brokers.relay import Relay, twin_of
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.sqs import OpenSQS
+from chaosharness.brokers.trouble import refuse_words
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate
 from chaosharness.handlers.port import Surface, current_scope, operate_for
@@ -88,6 +89,7 @@ class OpenEventBridge(Relay):
         headers: Mapping[str, Any] | None = None,
         source: str | None = None,
         resources: tuple[str, ...] = (),
+        **unknown: Any,
     ) -> Any:
         """Put an event on the bus. That it was taken says nothing about who gets it: maybe nobody.
 
@@ -107,6 +109,8 @@ class OpenEventBridge(Relay):
             TimeoutError: No answer: it may have been taken.
             ConnectionError: Refused for now: it was not taken.
         """
+        if unknown:
+            refuse_words(self.publish, self.name, unknown)
         if headers:
             raise InvalidDefinition(f"{self.name}: events have no headers{asked_at()}")
         scope = current_scope("publish", self.world)

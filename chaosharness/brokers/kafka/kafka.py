@@ -47,7 +47,7 @@ from chaosharness.brokers.lane import (
     never_arrives,
 )
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
-from chaosharness.brokers.trouble import wired_wrongly
+from chaosharness.brokers.trouble import refuse_words, wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.later import LaterEffect
@@ -355,6 +355,7 @@ class OpenKafka(Cluster):
         partition: int | None = None,
         lane: Lane,
         surface: Surface,
+        **unknown: Any,
     ) -> Any:
         """Append a message to the log partition of its key, and wait for the answer.
 
@@ -380,6 +381,8 @@ class OpenKafka(Cluster):
             TimeoutError: No answer: it may have been stored.
             ConnectionError: Refused for now: it was not stored.
         """
+        if unknown:
+            refuse_words(self.publish, self.name, unknown)
         scope = current_scope("publish", self.world)
         world = self.world
         try:

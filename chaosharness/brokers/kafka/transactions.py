@@ -23,6 +23,7 @@ from chaosharness.brokers.kafka.offsets import last_before
 from chaosharness.brokers.kafka.rows import END
 from chaosharness.brokers.lane import Lane, in_turn
 from chaosharness.brokers.message import NO_HEADERS, encode, key_of
+from chaosharness.brokers.trouble import refuse_words
 from chaosharness.handlers.port import current_scope, on_behalf, operate
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Scope
@@ -110,6 +111,7 @@ class TransactionalProducer:
         key: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         partition: int | None = None,
+        **unknown: Any,
     ) -> Any:
         """Append a record, as a publisher does; readers of what is committed see it at the end.
 
@@ -119,6 +121,8 @@ class TransactionalProducer:
             TimeoutError: No answer: it may have been stored.
             ConnectionError: Refused for now: it was not stored.
         """
+        if unknown:
+            refuse_words(self.__call__, self._cluster.name, unknown)
         cluster = self._cluster
         self._in_transaction("publish")
         self._latest()

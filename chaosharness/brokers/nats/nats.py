@@ -29,7 +29,7 @@ from chaosharness.brokers.nats.errors import NATSError, answered
 from chaosharness.brokers.nats.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.nats.rows import PUBLISH
 from chaosharness.brokers.nats.subscription import OPTIONS, Subscription
-from chaosharness.brokers.trouble import one_of, wired_wrongly
+from chaosharness.brokers.trouble import one_of, refuse_words, wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Poison
 from chaosharness.handlers.later import LaterEffect
@@ -306,6 +306,7 @@ class OpenNATS(Desk):
         message_id: str | None = None,
         expected_sequence: int | None = None,
         lane: Lane,
+        **unknown: Any,
     ) -> Any:
         """Publish a message on the subject `topic`, and wait for the stream's answer.
 
@@ -328,6 +329,8 @@ class OpenNATS(Desk):
             TimeoutError: No answer: it may have been stored.
             ConnectionError: Refused for now: it was not stored.
         """
+        if unknown:
+            refuse_words(self.publish, self.name, unknown)
         world = self.world
         scope = current_scope("publish", world)
         if not isinstance(topic, str) or not is_literal(topic):

@@ -30,6 +30,7 @@ from chaosharness.brokers.rabbitmq.rows import (
     widened,
 )
 from chaosharness.brokers.rabbitmq.storing import Draft, Storing
+from chaosharness.brokers.trouble import refuse_words
 from chaosharness.errors import RefusedValue
 from chaosharness.faults import (
     Delay,
@@ -116,6 +117,7 @@ class Publisher:
         message_id: str | None = None,
         correlation_id: str | None = None,
         reply_to: str | None = None,
+        **unknown: Any,
     ) -> Any:
         """Publish a message with routing key `topic`, and wait for the confirm.
 
@@ -144,6 +146,8 @@ class Publisher:
             TimeoutError: No confirm; it may have been stored.
             InvalidDefinition: Nobody declares such an exchange or queue; or a time is negative.
         """
+        if unknown:
+            refuse_words(self.__call__, self._broker.name, unknown)
         properties = NO_PROPERTIES
         if message_id is not None or correlation_id is not None or reply_to is not None:
             properties = properties_of(message_id, correlation_id, reply_to)

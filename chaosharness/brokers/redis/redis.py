@@ -35,7 +35,7 @@ from chaosharness.brokers.redis.desk import Desk
 from chaosharness.brokers.redis.errors import answered
 from chaosharness.brokers.redis.rows import SURFACES
 from chaosharness.brokers.redis.subscription import OPTIONS, Subscription
-from chaosharness.brokers.trouble import wired_wrongly
+from chaosharness.brokers.trouble import refuse_words, wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.port import current_scope, operate_for
@@ -182,6 +182,7 @@ class OpenRedis(Desk):
         headers: Names[str, Any] | None = None,
         maxlen: int | None = None,
         about: bool = True,
+        **unknown: Any,
     ) -> Any:
         """Add an entry to the stream `topic` (XADD), and wait for the answer.
 
@@ -201,6 +202,8 @@ class OpenRedis(Desk):
             TimeoutError: No answer: it may have been added.
             ConnectionError: Refused for now: it was not added.
         """
+        if unknown:
+            refuse_words(self.publish, self.name, unknown)
         world = self.world
         scope = current_scope("publish", world)
         if topic not in self.declared:

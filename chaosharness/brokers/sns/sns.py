@@ -22,6 +22,7 @@ from chaosharness.brokers.relay import Relay, twin_of
 from chaosharness.brokers.sns.rows import SURFACES
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.sqs import FIFO, SQS, OpenSQS
+from chaosharness.brokers.trouble import refuse_words
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.port import Surface, current_scope, operate_for
@@ -219,6 +220,7 @@ class OpenSNS(Relay):
         group: str | None = None,
         deduplication: str | None = None,
         subject: str | None = None,
+        **unknown: Any,
     ) -> Any:
         """Publish a message to a topic. That it was taken says nothing about its delivery.
 
@@ -239,6 +241,8 @@ class OpenSNS(Relay):
             TimeoutError: No answer: it may have been taken.
             ConnectionError: Refused for now: it was not taken.
         """
+        if unknown:
+            refuse_words(self.publish, self.name, unknown)
         world = self.world
         scope = current_scope("publish", world)
         if topic not in self.machine.topics:

@@ -158,10 +158,10 @@ class Mapping:
         Unknown(intake.incarnation, LAMBDA)
 
     def begin(self) -> None:
-        """Ask for a batch."""
+        """Ask for a batch; one that is begun is filled before another is."""
         if self.intake.incarnation.alive and self._slots.may_ask(self, self.begin):
             self._poller.most = min(self.function.batch - len(self._held), BATCH_MAX)
-            self.desk.lines.ask(self._poller)
+            self.desk.lines.ask(self._poller, first=bool(self._held))
 
     def _die(self) -> None:
         """Leave room for the others, with the incarnation."""

@@ -39,7 +39,7 @@ from chaosharness.brokers.sqs.consumers import LOOP_OPTIONS, OPTIONS, Consumer, 
 from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.function import Lambda, Mapping
-from chaosharness.brokers.trouble import wired_wrongly
+from chaosharness.brokers.trouble import refuse_words, wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.port import current_scope, operate_for
@@ -195,6 +195,7 @@ class OpenSQS(Desk):
         group: str | None = None,
         deduplication: str | None = None,
         delay_ms: int | None = None,
+        **unknown: Any,
     ) -> Any:
         """Send a message to the queue `topic`, and wait for the answer.
 
@@ -216,6 +217,8 @@ class OpenSQS(Desk):
             TimeoutError: No answer: it may have been stored.
             ConnectionError: Refused for now: it was not stored.
         """
+        if unknown:
+            refuse_words(self.publish, self.name, unknown)
         world = self.world
         scope = current_scope("publish", world)
         way = self.ways.get(topic)

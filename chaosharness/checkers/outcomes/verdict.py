@@ -64,6 +64,7 @@ from chaosharness.checkers.outcomes.told import (
 )
 from chaosharness.checkers.outcomes.torn import torn_apart
 from chaosharness.checkers.outcomes.values import spelled
+from chaosharness.checkers.progress import missed_of
 from chaosharness.checkers.replays import stale
 from chaosharness.faults import ErrorReply, Fault
 from chaosharness.kernel.history import History
@@ -173,9 +174,15 @@ class Verdict:
 
     @cached_property
     def free(self) -> frozenset[int]:
-        """The items that were put aside, or parked for a person: asked for repeats only."""
+        """The items that were put aside, or parked for a person: asked for repeats only.
+
+        So is an item whose message the calm run dropped, before its queue was bound: what becomes
+        of it otherwise, that run cannot say.
+        """
         parked = self.seen.parked - self.clean.calm.parked - {0}
-        return frozenset(one.item for one in self.asides) | parked
+        calm = self.clean.history
+        dropped = frozenset(calm[index].entity for index in missed_of(calm)) - {0}
+        return frozenset(one.item for one in self.asides) | parked | dropped
 
     def key(self) -> Hashable:
         """Return all that the verdict hangs on; None where that is more than can be told."""

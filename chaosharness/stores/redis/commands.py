@@ -56,6 +56,10 @@ _PUBLISHES: Final = frozenset({b"publish", b"spublish"})
 _LASTING: Final = {b"EX": 1_000, b"PX": 1}
 _EXPIRES: Final = {"expire": 1_000, "pexpire": 1, "setex": 1_000, "psetex": 1}
 
+TOGETHER: Final = ("multi", "pipeline")
+"""What the site of several commands is called. One only reads, and the next one writes: what may
+strike there cannot hang on which of them a run comes to first."""
+
 
 @attrs.frozen
 class Request:

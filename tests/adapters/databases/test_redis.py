@@ -196,6 +196,21 @@ def test_transactions_are_one_site():
     }
 
 
+def test_what_may_strike_at_a_transaction_does_not_hang_on_which_one_comes_first():
+    def looks_and_writes(order: dict):
+        for change in (False, True):
+            with cache.pipeline() as together:
+                if change:
+                    together.sadd("orders", order["id"])
+                together.scard("orders")
+                together.get("name")
+                together.execute()
+
+    both = [LostReply(Site("orders.on_order/cache.multi", "after", attempt=n)) for n in (1, 2)]
+    run = shop(looks_and_writes, RedisStore("cache")).run(None, Schedule(both))
+    assert not run.unused and items(run) == {"orders": ["o1", "o2"]}
+
+
 def test_right_code_is_silent_and_a_counter_is_found():
     check(shop(remember, RedisStore("cache")), properties=[idempotent()], faults_max=1)
     system = shop(count, RedisStore("cache", persistence="always"))

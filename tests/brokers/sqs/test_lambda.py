@@ -153,6 +153,12 @@ def test_a_window_fills_a_batch():
     assert calls(run) == [[0, 1, 2, 3]]
 
 
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_a_batch_that_is_begun_is_filled_before_another(replicas):
+    run = shop(lambda event, nth: None, batch=4, window_ms=1_000, replicas=replicas).run()
+    assert calls(run) == [[0, 1, 2, 3]]
+
+
 def test_replicas_are_environments():
     def slow(env, event):
         env.sleep(2)
