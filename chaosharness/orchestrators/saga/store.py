@@ -14,6 +14,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
+from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.long_waits import LONG_MS, LongWaits
 from chaosharness.orchestrators.saga.definition import Saga
 from chaosharness.orchestrators.saga.journal import SCHEMA, TABLES
@@ -117,6 +118,9 @@ class OpenSagaStore(OpenSQLite):
         entity = scope.entity
         scope.entity = self._items.setdefault(saga, entity)
         scope.record("note", "", 0, data)
+        if kind == "given up":  # its saga is told so, and undone: also where no call has failed
+            step = data.get("step") or data["what"].removesuffix(f" {kind}")
+            note_given_up(scope, saga, f"step {step}")
         if kind == "asked":
             self._decisions.count(scope, saga)
         scope.entity = entity

@@ -72,7 +72,7 @@ class Patient:
 
 
 class Polls:
-    """How long clients' polls for the end of a workflow are held open.
+    """How long clients' polls for the end of a workflow, or of an update, are held open.
 
     As long as the server does, but where one after the other ends in vain and nothing happens
     anywhere: for a workflow that nothing moves any more a client asks to the end of the run,
@@ -96,16 +96,23 @@ class Polls:
             return LONG_POLL_MS
         return min(LONG_POLL_MS << times - VAIN_POLLS, HELD_MAX_MS)
 
-    def timeout_ms(self, caller: Scope, rpc: str, req: Any) -> int:
+    def timeout_ms(self, caller: Scope, req: Any) -> int:
         """Return how long a client waits for an answer that may be held back."""
-        if rpc != "get_workflow_execution_history":
-            return LONG_CALL_MS
         more_ms = self.hold_ms(caller, req) - LONG_POLL_MS
         return LONG_CALL_MS + 2 * more_ms  # others who ask the same may lengthen it meanwhile
 
 
 def _who(caller: Scope, req: Any) -> tuple[str, str]:
-    return caller.place, req.execution.workflow_id
+    return caller.place, workflow_of(req)
+
+
+def workflow_of(req: Any) -> str:
+    """Return the id of the workflow that a client asks for, with which request ever."""
+    if hasattr(req, "operations"):  # a start and an update at once
+        return str(req.operations[0].start_workflow.workflow_id)
+    asked = getattr(req, "update_ref", req)
+    execution = getattr(asked, "workflow_execution", None) or asked.execution
+    return str(execution.workflow_id)
 
 
 def in_time(

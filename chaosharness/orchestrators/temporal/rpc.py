@@ -150,7 +150,7 @@ class _Service(temporalio.service.ServiceClient):
             engine.registry.started_at(req.workflow_id, queue, type, asked_at)
         asked: Server = engine
         if _waits(rpc, req):
-            asked = Patient(engine, engine.polls.timeout_ms(SCOPE.get(), rpc, req))
+            asked = Patient(engine, engine.polls.timeout_ms(SCOPE.get(), req))
         elif rpc == "query_workflow":
             asked = Patient(engine, QUERY_MS)
         return await call(f"{engine.name}.{rpc}", asked, (rpc, req, resp_type), words)
@@ -386,7 +386,7 @@ def _update(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) ->
     update = engine.server.update(run.workflow_id, req.request.meta.update_id, request)
     _caused(engine, caller, run.workflow_id)
     wanted = _stage_name(req.wait_policy.lifecycle_stage)
-    return _when_it_is_so_far(engine, run, update, wanted, resp_type, reply)
+    return _when_it_is_so_far(engine, caller, req, run, update, wanted, resp_type, reply)
 
 
 def _poll_update(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
@@ -395,12 +395,21 @@ def _poll_update(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: An
     if update is None:
         raise not_found(f"update {req.update_ref.update_id!r} not found")
     wanted = _stage_name(req.wait_policy.lifecycle_stage)
-    return _when_it_is_so_far(engine, run, update, wanted, resp_type, reply)
+    return _when_it_is_so_far(engine, caller, req, run, update, wanted, resp_type, reply)
 
 
 def _when_it_is_so_far(
-    engine: Any, run: Run, update: Update, wanted: str, resp_type: Any, reply: Any
+    engine: Any,
+    caller: Scope,
+    req: Any,
+    run: Run,
+    update: Update,
+    wanted: str,
+    resp_type: Any,
+    reply: Any,
 ) -> Any:
+    polls: Polls = engine.polls
+
     def told() -> Any:
         if update.lost:
             raise not_found(RUN_ENDED)
@@ -424,9 +433,11 @@ def _when_it_is_so_far(
 
     def late() -> None:
         engine.updates.remove(waiter)
+        polls.in_vain(caller, req)
         reply(resp_type(), None)  # the client asks again
 
-    waiter = UpdateWaiter(update, wanted, in_time(engine.world, later, late))
+    held = in_time(engine.world, later, late, polls.hold_ms(caller, req))
+    waiter = UpdateWaiter(update, wanted, held)
     engine.updates.append(waiter)
     return None
 
