@@ -59,7 +59,10 @@ TOLD = {
     ),
     "conductor.broken:failure_workflow_lost": Told(
         "every saga settles",
-        "order-1 was over (workflow failed): nobody asked for bank.refund",
+        (
+            "order-1 was over (workflow failed): nobody asked for bank.refund, for conductor died "
+            "when it ended order-1, and does not come back to what has ended"
+        ),
         [Crash(Site("conductor.order/end workflow", "after"))],
         items=(1,),
     ),
