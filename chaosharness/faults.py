@@ -210,6 +210,8 @@ class Redeploy(Fault):
 
     At its start it comes up as the other version at once. In front of a handler the replica is
     stopped in mid-flight, and comes back as the other version: what it had in hand comes again.
+    Where a workflow of Temporal decides (`orders.OrderSaga/decide`) a deployment meets what is
+    under way: every replica has begun as the version before, and this one is replaced there.
     """
 
 

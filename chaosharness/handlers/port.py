@@ -95,6 +95,12 @@ WRITE: Final = surface(after=(Pause,), also=(Crash,), also_before=(Pause, StoreO
 HANDLE: Final = surface(before=(Crash,), also=(Pause,), also_after=(Crash,))
 HANDLE_IN_EITHER: Final = surface(before=(Redeploy, Crash), also=(Pause,), also_after=(Crash,))
 """In front of a handler of a service that has two versions."""
+DECIDE: Final = surface(before=(Crash,), also_before=(Pause,))
+"""Where code goes on that may have begun in another process, from what was written down."""
+DECIDE_IN_EITHER: Final = surface(before=(Redeploy, Crash), also_before=(Pause,))
+"""The same in a service that has two versions: here the later one takes over."""
+TAKES_OVER: Final = "/decide"
+"""How the operation of such a place ends."""
 SLEEP: Final = surface(after=(Crash,), also=(Pause,), also_before=(Crash,))
 NOTE: Final = surface(also=(Crash, Pause))
 

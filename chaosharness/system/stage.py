@@ -14,7 +14,7 @@ from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
 from chaosharness.handlers.colours import colour_for
 from chaosharness.handlers.later import refuse_kept
 from chaosharness.handlers.places import at_line, because, told, words_of
-from chaosharness.handlers.port import Surface, with_stops
+from chaosharness.handlers.port import TAKES_OVER, Surface, with_stops
 from chaosharness.handlers.unlogged import unlogged
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Ending, World
@@ -287,6 +287,8 @@ class Stage:
         if operation not in world.surfaces:
             world.meet(operation, START if service.previous is None else START_OF_EITHER)
         scope = Scope(world, incarnation, service.place, 0, cause, PLAIN)
+        if factory is None and number == 1 and self._is_taken_over(service):
+            factory = service.previous
         on_its_own = factory is None
         if factory is None:
             factory = (service.previous if self.plan.before else None) or service.factory
@@ -346,6 +348,25 @@ class Stage:
         incarnation.redeploy = redeploy
         if factory is previous and not on_its_own:
             world.at_calm(lambda: world.crash(incarnation, "next", cause=-1))
+
+    def _is_taken_over(self, service: Service) -> bool:
+        """Say whether a fault has the later version take over what the one before has begun.
+
+        It strikes from here on: that this replica is in the version before is its doing, also
+        where that never comes to its place.
+        """
+        if service.previous is None:
+            return False
+        found = [
+            one
+            for operation, armed in self.world.armed.items()
+            if operation.startswith(f"{service.name}.") and operation.endswith(TAKES_OVER)
+            for one in armed
+            if isinstance(one.fault, Redeploy)
+        ]
+        for one in found:
+            one.struck = True
+        return bool(found)
 
     def _suffer_at_start(
         self, scope: Scope, service: Service, attempt: int, factory: Factory

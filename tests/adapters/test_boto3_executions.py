@@ -145,8 +145,11 @@ def test_without_a_name_the_sdk_repeats_a_start_that_was_not_answered():
 
 
 def test_tokens_are_answered_from_inside_a_function():
+    tokens = []
+
     def ask(event, context):
         sfn = client()
+        tokens.append(event["token"])
         sfn.send_task_heartbeat(taskToken=event["token"])
         sfn.send_task_success(taskToken=event["token"], output='"yes"')
 
@@ -154,10 +157,11 @@ def test_tokens_are_answered_from_inside_a_function():
         told = ended(sfn, started(sfn, order, "ask")["executionArn"])
         events = sfn.get_execution_history(executionArn=told["executionArn"])["events"]
         return [told["status"], told["output"], code(sfn.send_task_failure, taskToken="none"),
+                code(sfn.send_task_heartbeat, taskToken=tokens[0]),
                 events[0]["type"]]  # fmt: skip
 
     found, _ = answers(shop(enter, ask=ask))
-    assert found == ["SUCCEEDED", '"yes"', "InvalidToken", "ExecutionStarted"]
+    assert found == ["SUCCEEDED", '"yes"', "InvalidToken", "TaskTimedOut", "ExecutionStarted"]
 
 
 def test_a_token_that_nobody_beats_is_told_that_it_is_late():

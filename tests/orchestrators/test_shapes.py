@@ -1,5 +1,6 @@
 """The steps of orchestrated workflows in their order: read from definitions, seen in runs."""
 
+import json
 from importlib import import_module
 
 import pytest
@@ -9,10 +10,12 @@ from chaosharness import Fallback, Orchestrator, Parallel, Saga, SagaStore, Step
 from chaosharness.cli.graph import graph
 from chaosharness.orchestrators.conductor.reading import read_blueprint
 from chaosharness.orchestrators.conductor.shape import steps_of as of_blueprint
+from chaosharness.orchestrators.durablefunctions.shape import steps_of as of_executions
 from chaosharness.orchestrators.saga.shape import steps_of as of_saga
 from chaosharness.orchestrators.shape import Move, StepGraph
 from chaosharness.orchestrators.stepfunctions.definition import read_definition
 from chaosharness.orchestrators.stepfunctions.shape import steps_of as of_machine
+from chaosharness.orchestrators.temporal.shape import steps_of as of_workflows
 from chaosharness.system.wiring.shapes import step_graphs
 
 
@@ -114,6 +117,47 @@ def test_a_system_shows_its_workflows(module: str, engine: str, wanted: set[str]
     system = (getattr(right, "build", None) or right.order_by_calls)()
     [found] = step_graphs(system)
     assert found.engine == engine and wanted <= set(lines(found))
+
+
+def test_a_durable_function_is_shown_as_its_run_went() -> None:
+    def operation(id: str, kind: str, name: str, parent: str | None = None, **more: str) -> object:
+        return {"Id": id, "Type": kind, "Name": name, "ParentId": parent, **more}
+
+    execution = {
+        "DurableExecutionArn": "arn",
+        "FunctionArn": "arn:aws:lambda:eu:1:function:order",
+        "Operations": [
+            operation("1", "STEP", "charge"),
+            operation("2", "CONTEXT", "both", SubType="Parallel"),
+            operation("3", "CONTEXT", "branch", "2", SubType="ParallelBranch"),
+            operation("4", "STEP", "hotel", "3"),
+            operation("5", "CONTEXT", "branch", "2", SubType="ParallelBranch"),
+            operation("6", "STEP", "flight", "5"),
+            operation("7", "STEP", "seat", "5"),
+            operation("8", "CONTEXT", "none", SubType="Map"),
+            operation("9", "WAIT", ""),
+            operation("10", "CALLBACK", "approval"),
+            operation("11", "CHAINED_INVOKE", "ship"),
+        ],
+    }
+    [found] = of_executions([json.dumps(execution), json.dumps({"records": []})])
+    assert (found.name, found.observed) == ("order", True)
+    assert lines(found) == [
+        "(begin) → charge",
+        "charge → hotel",
+        "charge → flight",
+        "flight → seat",
+        "hotel → wait",
+        "seat → wait",
+        "wait → callback approval",
+        "callback approval → invoke ship",
+        "invoke ship → (end)",
+    ]
+
+
+def test_what_other_engines_of_the_system_wrote_down_is_left_to_them() -> None:
+    of_a_saga, of_a_machine = {"records": []}, {"events": []}
+    assert of_workflows([json.dumps(of_a_saga), json.dumps(of_a_machine)]) == []
 
 
 def in_code() -> System:

@@ -16,6 +16,7 @@ from chaosharness.checkers.effects import business
 from chaosharness.checkers.excused import left_parked
 from chaosharness.checkers.masking import EVER, LOOKS, STAR, is_unix_time, words_in
 from chaosharness.checkers.outcomes.beside import Shapes, without
+from chaosharness.checkers.outcomes.children import left_to_their_parents
 from chaosharness.checkers.outcomes.owners import Owners
 from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse, words_of
 from chaosharness.checkers.reading import is_poison, read
@@ -379,7 +380,10 @@ class Reader:
                 out.ledger.setdefault(owner, []).append((place, masked, index))
             else:
                 out.said.setdefault(owner, {})[place, masked] = index
+        handled = left_to_their_parents(history)
         for event in history.of("note"):
+            if event.index in handled:
+                continue
             item = self.owners.owner(event.data, event.entity)
             noted = out.noted.setdefault(item, set())
             noted.add(str(event.data.get("what")))

@@ -248,6 +248,7 @@ class _Refused:
             self._wrong()
             or [*self._stands_in_failed_workflow()]
             or [*self._stands_where_told_otherwise()]
+            or [*self._stands_beside_what_was_undone()]
             or [*rows_held(self.clean, self.out, self.item)]
         )
 
@@ -330,6 +331,23 @@ class _Refused:
         for entry in stands:
             place = spelled_place(entry[0])
             if (place, word) not in self.clean.options.may_end:
+                yield Difference(STANDS, item, place, word, _spelled(entry), source=entry[0][1])
+
+    def _stands_beside_what_was_undone(self) -> Iterator[Difference]:
+        """Yield what stands as usual although the rest was taken back, and the item says so: a
+        question. A step without a compensation may be meant: a fee that is kept.
+        """
+        item = self.item
+        given_up = [
+            (one, by) for one, by in self.undone if one in self.full and one not in self.net
+        ]
+        new = sorted(self.out.words(item) - self.clean.calm.words(item), key=repr)
+        if not given_up or not new or self.more or self.in_vain or self.out.dead.get(item):
+            return
+        word = new[0][1]
+        for entry in self.net & self.full:
+            place = spelled_place(entry[0])
+            if self._can_be_undone(entry) and (place, word) not in self.clean.options.may_end:
                 yield Difference(STANDS, item, place, word, _spelled(entry), source=entry[0][1])
 
     def _unsaid(self) -> Iterator[Difference]:

@@ -80,7 +80,7 @@ class StepFunctionsClient:
         """Answer a task by its token.
 
         Raises:
-            TaskTimedOut, TaskDoesNotExist, InvalidToken.
+            TaskTimedOut (also where it was answered before), InvalidToken.
         """
         return self._ask("success", "send_task_success", {"output": output}, token=taskToken,
                          text=output)  # fmt: skip

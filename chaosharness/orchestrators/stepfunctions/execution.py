@@ -83,7 +83,6 @@ class Execution:
     pending: dict[str, Pending] = attrs.field(factory=dict)
     asked: list[Work] = attrs.field(factory=list)  # work that the outside has not been told of
     given_up: list[str] = attrs.field(factory=list)  # states whose time is over, not yet noted
-    dropped: list[str] = attrs.field(factory=list)  # tokens that nobody waits for any more
     drawn: int = 0
     since_ms: int = -1  # when it was started, or redriven last
     redriven: int = 0
@@ -189,7 +188,6 @@ class Execution:
     def _answer(self, token: str, value: Any) -> None:
         pending = self.pending.pop(token)
         if isinstance(value, StateError):
-            self.dropped.append(token)
             self._failed_event(pending, value)
         else:
             ended = {"service": "Task", "function": "LambdaFunction", "activity": "Activity"}
@@ -328,7 +326,6 @@ class Execution:
         self.sleeping.pop(branch, None)
         for token in [t for t, pending in self.pending.items() if pending.branch is branch]:
             del self.pending[token]
-            self.dropped.append(token)
         if branch.fork:
             for child in branch.fork.branches.values():
                 if not child.ended:

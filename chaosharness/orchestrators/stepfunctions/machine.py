@@ -20,7 +20,7 @@ from chaosharness.errors import InvalidDefinition as Wrong
 from chaosharness.kernel.allowed import spelled
 from chaosharness.orchestrators.stepfunctions.branch import Work
 from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
-from chaosharness.orchestrators.stepfunctions.errors import TIMEOUT, StateError
+from chaosharness.orchestrators.stepfunctions.errors import StateError
 from chaosharness.orchestrators.stepfunctions.execution import LASTS_MS, Execution
 from chaosharness.orchestrators.stepfunctions.history import EVENTS_MAX, PAYLOAD_MAX
 from chaosharness.orchestrators.stepfunctions.refusals import (
@@ -32,7 +32,6 @@ from chaosharness.orchestrators.stepfunctions.refusals import (
     InvalidOutput,
     InvalidToken,
     StateMachineDoesNotExist,
-    TaskDoesNotExist,
     TaskTimedOut,
     ValidationException,
 )
@@ -83,7 +82,6 @@ class Service:
     kinds: Mapping[str, Literal["STANDARD", "EXPRESS"]]
     executions: dict[tuple[str, str], Execution] = attrs.field(factory=dict)
     owners: dict[str, Execution] = attrs.field(factory=dict)  # who a token belongs to
-    ended: dict[str, str | None] = attrs.field(factory=dict)  # tokens whose task is over: why
     told: set[int] = attrs.field(factory=set)
     before: dict[str, tuple[Graph, int]] = attrs.field(factory=dict)
     """Definitions that were updated, and until when executions may still begin under them."""
@@ -228,12 +226,10 @@ class Service:
     def succeed(self, token: str, output: Any, now_ms: int) -> None:
         """The answer of a task, or of a function."""
         self._waiting(token, now_ms).succeed(token, output)
-        self.ended[token] = None
 
     def fail(self, token: str, error: StateError, now_ms: int) -> None:
         """SendTaskFailure, or a function that raised."""
         self._waiting(token, now_ms).fail(token, error)
-        self.ended[token] = error.error
 
     def beat(self, token: str, now_ms: int) -> None:
         """SendTaskHeartbeat."""
@@ -255,9 +251,7 @@ class Service:
         owner.now_ms = max(owner.now_ms, now_ms)
         if token in owner.pending:
             return owner
-        if self.ended.get(token) == TIMEOUT:
-            raise TaskTimedOut(f"Task Timed Out: '{token}'")
-        raise TaskDoesNotExist(f"Task does not exist: '{token}'")
+        raise TaskTimedOut("Task Timed Out: 'Provided task does not exist anymore'")
 
     # ---- what comes out
 
@@ -270,9 +264,6 @@ class Service:
                 pending = execution.pending.get(work.token)
                 found.append(Asked(execution, work, pending.branch.state if pending else ""))
             execution.asked.clear()
-            for token in execution.dropped:
-                self.ended.setdefault(token, None)
-            execution.dropped.clear()
         return found
 
     def take_ended(self) -> list[Execution]:
@@ -294,7 +285,4 @@ class Service:
         for execution in self.executions.values():
             due = execution.due()
             if due is not None and due <= now_ms:
-                before = set(execution.pending)
                 execution.tick(now_ms)
-                for token in before - set(execution.pending):
-                    self.ended.setdefault(token, TIMEOUT)

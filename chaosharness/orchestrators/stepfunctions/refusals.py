@@ -17,7 +17,6 @@ __all__ = [
     "StateMachineDoesNotExist",
     "StateMachineTypeNotSupported",
     "StepFunctionsError",
-    "TaskDoesNotExist",
     "TaskTimedOut",
     "ValidationException",
 ]
@@ -72,12 +71,12 @@ class StateMachineDoesNotExist(StepFunctionsError):
     """There is no such state machine."""
 
 
-class TaskDoesNotExist(StepFunctionsError):
-    """The token's task has been answered, or its execution has ended."""
-
-
 class TaskTimedOut(StepFunctionsError):
-    """The state that gave the token out has timed out: what comes now is dropped."""
+    """The token's task is over: it was answered, its time was up, or its execution has ended.
+
+    *Source*: API reference, `SendTaskSuccess`: "has either expired or the task associated with the
+    token has already been closed". `TaskDoesNotExist` is of activities.
+    """
 
 
 class ValidationException(StepFunctionsError):

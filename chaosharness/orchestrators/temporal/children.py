@@ -28,6 +28,7 @@ class Family(Chains, Protocol):
     """The server, as far as parents and children need it."""
 
     runs: dict[str, list[Run]]
+    abandoned: set[str]
 
     def find(self, workflow_id: str) -> Run:
         """The latest run of a workflow id."""
@@ -94,6 +95,10 @@ def _begin(family: Family, run: Run, attributes: dict[str, Any], child: Child) -
         )
         return
     child.run_id = begun.run_id
+    if child.close_policy.endswith("ABANDON"):
+        family.abandoned.add(child.workflow_id)
+    else:
+        family.abandoned.discard(child.workflow_id)
 
     def written(number: int) -> None:
         child.started_id = number

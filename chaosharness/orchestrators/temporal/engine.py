@@ -566,6 +566,8 @@ class OpenTemporal:
         scope = self.scope_of(run)
         self.world.effects += 1
         data: dict[str, Any] = {"what": what, "workflow": run.type, "saga": run.workflow_id}
+        if run.parent is not None and run.workflow_id not in self.server.abandoned:
+            data["parent"] = run.parent[0]
         if timetable := run.timetable or run.limits.cron:
             data["timetable"] = timetable
         if run.status == "COMPLETED" and (words := words_of_result(run.result)):

@@ -70,6 +70,7 @@ class Server:
     """Of a type: how many timers of a workflow are waited for, and how long they are at least."""
     rows: Rows = attrs.field(factory=Rows)  # such timers, by who began it all
     searchable: dict[str, str] = attrs.field(factory=dict)  # types of search attributes, by name
+    abandoned: set[str] = attrs.field(factory=set)  # children that their parents may leave behind
     afterwards: list[Callable[[], None]] = attrs.field(factory=list)  # when a task is written
 
     def _now(self) -> int:

@@ -24,11 +24,14 @@ OTHERS: Final = {
 
 
 def steps_of(histories: Iterable[str]) -> list[StepGraph]:
-    """Return what was seen of each type of workflow, of histories as Temporal's JSON."""
+    """Return what was seen of each type of workflow, of histories as Temporal's JSON.
+
+    Histories of other engines are left out.
+    """
     found: dict[str, list[Move]] = {}
     for text in histories:
-        events = json.loads(text)["events"]
-        first = _attributes(events[0])
+        events = json.loads(text).get("events")
+        first = _attributes(events[0]) if events else {}
         if "workflowType" in first:
             found.setdefault(first["workflowType"]["name"], []).extend(_moves(events))
     return [StepGraph(name, "Temporal", moves, True) for name, moves in found.items()]

@@ -26,7 +26,7 @@ from chaosharness.faults import Crash, LostRequest, Pause
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import HANDLE, strikes, surface
+from chaosharness.handlers.port import DECIDE, DECIDE_IN_EITHER, HANDLE, TAKES_OVER, strikes
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -71,7 +71,6 @@ from chaosharness.orchestrators.temporal.unserved import DYNAMIC, Registry, not_
 
 __all__ = ["Engine", "Worker"]
 
-DECIDE: Final = surface(before=(Crash,), also_before=(Pause,))
 STORE: Final = store_surface("temporal", "store decision", before=(Crash, Pause), after=(Crash,))
 REPORT: Final = store_surface("temporal", "report")
 NOT_FOUND: Final = "NotFoundError"
@@ -186,8 +185,9 @@ class Worker:
         )
 
     def _decide(self, scope: Scope, task: WorkflowTask) -> Script[None]:
-        operation = f"{scope.place}/decide"
-        attempt = reach(scope, operation, DECIDE)
+        operation = f"{scope.place}{TAKES_OVER}"
+        either = scope.incarnation.redeploy is not None
+        attempt = reach(scope, operation, DECIDE_IN_EITHER if either else DECIDE)
         yield from suffer(scope, operation, "before", attempt)
         self._wake(scope, task, lambda: self._decided(task))
 

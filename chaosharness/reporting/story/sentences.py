@@ -260,6 +260,8 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
         case Redeploy() if action == "queue":
             place = fault.site.operation.partition(".")[0]
             return f"the definition of {place} is changed {when(fault.site)}{whose}"
+        case Redeploy() if action == "decide":
+            return f"{who} began in the version before, and is replaced by this one{whose}"
         case Redeploy():
             return f"{who} is replaced by the other version of the service"
         case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chaosharness.orchestrators.airflow.engine import Airflow
 from chaosharness.orchestrators.conductor.conductor import Conductor
+from chaosharness.orchestrators.durablefunctions.engine import DurableFunctions
 from chaosharness.orchestrators.saga.shape import SEEN
 from chaosharness.orchestrators.shape import StepGraph
 from chaosharness.orchestrators.stepfunctions.engine import StepFunctions
@@ -15,7 +16,7 @@ def step_graphs(system: System) -> list[StepGraph]:
     """Return the steps of each workflow, in the order in which the system has them.
 
     The system is run once, in calm: sagas are made by its services, and what a workflow of
-    Temporal does stands in no definition.
+    Temporal or a durable function does stands in no definition.
 
     >>> print(step_graphs(shop)[0].text())
     """
@@ -43,4 +44,8 @@ def step_graphs(system: System) -> list[StepGraph]:
             from chaosharness.orchestrators.temporal.shape import steps_of as of_histories
 
             found += of_histories(run.event_histories.values())
+        elif isinstance(part, DurableFunctions):
+            from chaosharness.orchestrators.durablefunctions.shape import steps_of as of_executions
+
+            found += of_executions(run.event_histories.values())
     return found

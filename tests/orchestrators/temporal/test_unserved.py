@@ -79,6 +79,25 @@ class Alone:
 
 
 @workflow.defn
+class Opens:
+    """Answers an update when it is open, which is after half a day."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+    @workflow.update
+    async def enter(self) -> str:
+        await workflow.wait_condition(lambda: self.is_open)
+        return "in"
+
+    @workflow.run
+    async def run(self, order: str) -> None:
+        await asyncio.sleep(43_200)
+        self.is_open = True
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+
+@workflow.defn
 class Does:
     """Has something done, or not."""
 
@@ -345,3 +364,23 @@ def test_who_waits_for_what_nothing_moves_any_more_asks_less_and_less() -> None:
     ]
     assert run.ending.verdict == "quiet"
     assert 6 < len(polls) < 40
+
+
+def test_who_waits_for_an_update_that_nothing_moves_asks_less_and_less_too() -> None:
+    system = System("opens")
+    temporal = system.add(Temporal("temporal"))
+
+    @system.service("worker")
+    def worker(env: Env) -> None:
+        env.worker(temporal, task_queue="q", workflows=[Opens])
+
+    @system.entry(examples=["o1"])
+    async def place(env: Env, item: str) -> None:
+        client = env.client(temporal)
+        handle = await client.start_workflow(Opens.run, item, id=item, task_queue="q")
+        assert await handle.execute_update(Opens.enter) == "in"
+
+    run = system.run()
+    asked = [one for one in run.history.of("call") if "update" in one.data.get("method", "")]
+    assert run.ending.verdict == "quiet"
+    assert 6 < len(asked) < 40

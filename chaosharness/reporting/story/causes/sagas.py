@@ -7,6 +7,7 @@ from typing import Final
 from chaosharness.checkers.effects import times
 from chaosharness.kernel.history import Event, History
 from chaosharness.reporting.story.causes.case import Case, Cause, action
+from chaosharness.reporting.story.lanes import lane_of
 from chaosharness.reporting.story.legible import clip, span
 
 ENDED: Final = frozenset(
@@ -199,10 +200,21 @@ def _wanted(case: Case, end: Event, done: Event) -> str | None:
         replies = [r for r in case.history.of("reply") if action(r) == what]
         replies = [r for r in replies if r.entity == end.entity]
         if not replies:
-            return f"nobody asked for {what}."
+            return f"nobody asked for {what}{_died_at(case, end)}."
         if all(r.data.get("outcome") == "failed" for r in replies):
             return f"{what} was refused once, and nobody asked for it again."
     return None
+
+
+def _died_at(case: Case, end: Event) -> str:
+    """Say that who ended a saga died just then: what it begins last was never begun."""
+    if not any(
+        one.at_ms == end.at_ms and lane_of(one.actor) == lane_of(end.actor)
+        for one in case.history.of("crash")
+    ):
+        return ""
+    who, whose = lane_of(end.actor), _saga(end)
+    return f", for {who} died when it ended {whose}, and does not come back to what has ended"
 
 
 def _lacking_undoings(case: Case, entity: int) -> list[Event]:
