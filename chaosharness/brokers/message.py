@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable, Mapping
 from functools import partial
 from operator import methodcaller
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 import attrs
@@ -280,9 +280,10 @@ def _decoder_of_bytes(wanted: Any) -> Callable[[bytes], Any]:
         raise InvalidDefinition(f"messages cannot be read as {wanted!r}: {error}") from None
 
 
-_readers: dict[tuple[int, bool | type], tuple[FunctionType, tuple[Any, Any], Reader]] = {}
-"""By the identity of a handler's code, which the function beside it keeps from being reused;
-then by what tells handlers apart that one `def` made: annotations, and the wanted type."""
+_readers: dict[tuple[int, bool | type], tuple[CodeType, tuple[Any, Any], Reader]] = {}
+"""By the identity of a handler's code, which stands beside it and so is not reused (its function
+would hold a whole system); then by what tells handlers apart that one `def` made: annotations, and
+the wanted type."""
 
 READERS_MAX: Final = 4_096
 
@@ -309,7 +310,7 @@ def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
         reader = attrs.evolve(reader, plain=not is_async(handler))
     if len(_readers) >= READERS_MAX:
         _readers.clear()
-    _readers[key] = (function, types, reader)
+    _readers[key] = (function.__code__, types, reader)
     return reader
 
 
