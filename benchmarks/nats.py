@@ -113,7 +113,7 @@ def case_of(chance: Random, kind: Kind) -> Case:
     timed = kind == "timed"
     retention = chance.choice(("limits", "limits", "interest", "workqueue"))
     stream = stream_of(chance, retention, timed)
-    kept = retention if chance.random() < 0.9 else "workqueue"
+    kept: Any = retention if chance.random() < 0.9 else "workqueue"
     other = attrs.evolve(stream_of(chance, kept, timed), age_ms_max=stream.age_ms_max)
     if {retention, kept} == {"limits", "interest"}:
         other = attrs.evolve(other, retention=retention)

@@ -20,7 +20,7 @@ from chaosharness.machines.nats import operations as op
 from chaosharness.machines.nats import refusals
 from chaosharness.machines.nats.consumer import Consumer
 from chaosharness.machines.nats.creation import refusal_beside, refusal_of, refusal_of_change
-from chaosharness.machines.nats.settings import ConsumerSettings, StreamSettings
+from chaosharness.machines.nats.settings import StreamSettings
 from chaosharness.machines.nats.stream import Record, Stream
 from chaosharness.machines.nats.subjects import matches, overlap
 
@@ -187,6 +187,8 @@ def _create_consumer(machine: Shelf, operation: op.CreateConsumer, now: int) -> 
             return refusals.CONSUMER_TAKEN
     others = [one for one in machine.of[stream.name] if one is not there]
     refusal = refusal_of(settings, stream.settings)
+    if refusal is None and there is not None:
+        refusal = refusal_of_change(there.settings, settings)
     if refusal is not None:
         return refusal
     if there is None and 0 < stream.settings.consumers_max <= len(others):
@@ -195,25 +197,17 @@ def _create_consumer(machine: Shelf, operation: op.CreateConsumer, now: int) -> 
     if refusal is not None:
         return refusal
     if there is not None:
-        return _change_consumer(machine, there, settings)
+        there.change(settings)
+        stream.readers.clear()
+        machine.alarm.moves += 1
+        _drop_done(machine, stream)
+        return None
     place = operation.place or operation.consumer
     consumer = Consumer(operation.consumer, settings, stream, place, now, machine.alarm)
     machine.consumers[key] = consumer
     machine.of[stream.name].append(consumer)
     stream.readers.clear()
     return None
-
-
-def _change_consumer(
-    machine: Shelf, there: Consumer, settings: ConsumerSettings
-) -> Refusal | None:
-    refusal = refusal_of_change(there.settings, settings)
-    if refusal is None:
-        there.change(settings)
-        there.stream.readers.clear()
-        machine.alarm.moves += 1
-        _drop_done(machine, there.stream)
-    return refusal
 
 
 def _drop_done(machine: Shelf, stream: Stream) -> None:

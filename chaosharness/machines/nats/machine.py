@@ -200,18 +200,17 @@ class NatsMachine:
         settings, subject = stream.settings, operation.subject
         if stream.is_full(subject):
             return refusals.FULL
-        most = settings.bytes_max
-        if most > 0:
-            extra = self.header_bytes(message)
-            size = len(operation.body) + extra
-            if settings.discard == "new":
-                size = stream.bytes_kept() + stream.size(subject, operation.body, extra)
-            if size > most:
+        if settings.discard == "new" and settings.bytes_max > 0:
+            size = stream.size(subject, operation.body, self.header_bytes(message))
+            if stream.bytes_kept() + size > settings.bytes_max:
                 return refusals.FULL_OF_BYTES
         return None
 
     def keeper(self, subject: str) -> Stream | None:
         """Return the stream that keeps a subject: one at most does."""
+        known = self.keepers.get(subject)
+        if known is not None:
+            return known
         for stream in self.streams.values():
             if stream.keeps(subject):
                 self.keepers[subject] = stream
