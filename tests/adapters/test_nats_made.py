@@ -213,7 +213,7 @@ async def subscriptions(js):
     ):
         found.append(await tried(js.subscribe("s.a", **options)))
     pushed = await js.subscribe("s.a", durable="pushed", config=ConsumerConfig(ack_wait=10))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1)
     info = await pushed.consumer_info()
     found += [info.config.ack_wait, info.config.filter_subject, info.push_bound]
     for options in ({"durable": "pushed"}, {"queue": "pushed"}):
@@ -228,7 +228,7 @@ async def subscriptions(js):
         await message.ack_sync()
         found.append((message.data, message.metadata.consumer))
     await pushed.unsubscribe()
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1)
     found.append((await js.consumer_info("S", "pushed")).push_bound)
     drifted = await js.pull_subscribe("s.a", durable="pulled", config=ConsumerConfig(ack_wait=3))
     found.append((await drifted.consumer_info()).config.ack_wait)  # it is there: nothing changes
@@ -242,13 +242,13 @@ async def subscriptions(js):
     found += [info.config.durable_name, info.config.inactive_threshold, info.num_pending]
     [message] = await short.fetch(timeout=2)
     await message.ack_sync()
-    await asyncio.sleep(0.9)
+    await asyncio.sleep(1.5)
     found.append(await tried(short.fetch(timeout=1)))
     short = await js.subscribe("s.a", inactive_threshold=0.2, manual_ack=True)
-    await asyncio.sleep(0.9)
+    await asyncio.sleep(1.5)
     name = (await short.consumer_info()).name
     await short.unsubscribe()
-    await asyncio.sleep(0.9)
+    await asyncio.sleep(1.5)
     found.append(await tried(js.consumer_info("S", name)))
     return found
 

@@ -202,7 +202,7 @@ class NatsMachine:
             return refusals.FULL
         if settings.discard == "new" and settings.bytes_max > 0:
             size = stream.size(subject, operation.body, self.header_bytes(message))
-            if stream.bytes_kept() + size > settings.bytes_max:
+            if stream.bytes_kept() - stream.gives_way(subject) + size > settings.bytes_max:
                 return refusals.FULL_OF_BYTES
         return None
 
@@ -232,6 +232,9 @@ class NatsMachine:
             sequence = record.sequence
             held = sequence in consumer.pending
             times = consumer.times.get(sequence, 0)
+            if held and not consumer.wants(record.subject):
+                consumer.haunt(sequence, now)  # it was changed since: nobody tells it
+                continue
             if not (held and consumer.acks_all):
                 consumer.release(sequence)
                 consumer.times.pop(sequence, None)

@@ -129,6 +129,14 @@ class Stream:
         most = settings.msgs_per_subject_max
         return not 0 < most <= len(self.of_subject(subject))  # else it takes another's place
 
+    def gives_way(self, subject: str) -> int:
+        """Return how many bytes go where another message of a subject comes."""
+        there, most = self.of_subject(subject), self.settings.msgs_per_subject_max
+        if not 0 < most <= len(there):
+            return 0
+        oldest = there[0]
+        return self.size(subject, oldest.body, self._header_bytes(oldest.message))
+
     def of_subject(self, subject: str) -> list[Record]:
         """Return the messages of a subject, the oldest first."""
         return [one for one in self.records.values() if one.subject == subject]
