@@ -289,6 +289,11 @@ class Consumer:
                     self.leases.release(sequence)
                     del self.pending[sequence]
                     self.times.pop(sequence, None)
+            given_up = [one for one in self.times if one <= floor]
+            for one in given_up:
+                del self.times[one]
+            if given_up and self.pending:
+                deliveries = max(deliveries, min(self.pending.values()) - 1)
             self.floor = (deliveries, floor)
         if not self.pending:
             self.times.clear()

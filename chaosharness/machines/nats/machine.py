@@ -93,7 +93,10 @@ class NatsMachine:
         return do(self, operation, now)
 
     def due(self) -> int | None:
-        """Return when a message comes back, or is too old; None for never."""
+        """Return when a message comes back; None for never.
+
+        That one has been kept for too long wakes nobody: it is gone the next time anybody looks.
+        """
         moves = self.alarm.moves
         if moves != self._moves:
             self._due = self._soonest()
@@ -106,6 +109,11 @@ class NatsMachine:
             due = one.leases.due()
             if due is not None and (soonest is None or due < soonest):
                 soonest = due
+        return soonest
+
+    def _acts(self) -> int | None:
+        """Return when time changes anything: a message comes back, or is too old."""
+        soonest = self.due()
         for stream in self.streams.values():
             due = stream.ages()
             if due is not None and (soonest is None or due < soonest):
@@ -114,7 +122,7 @@ class NatsMachine:
 
     def tick(self, now: int) -> None:
         """Let messages come back and go, up to now, in the order in which they are due."""
-        while (due := self.due()) is not None and due <= now:
+        while (due := self._acts()) is not None and due <= now:
             self._act(due)
         self.alarm.settled(due)
 
@@ -202,7 +210,8 @@ class NatsMachine:
             return refusals.FULL
         if settings.discard == "new" and settings.bytes_max > 0:
             size = stream.size(subject, operation.body, self.header_bytes(message))
-            if stream.bytes_kept() - stream.gives_way(subject) + size > settings.bytes_max:
+            over = stream.bytes_kept() + size > settings.bytes_max
+            if over and stream.gives_way(subject) < size:
                 return refusals.FULL_OF_BYTES
         return None
 
@@ -399,8 +408,9 @@ class NatsMachine:
         if record.sequence in stream.records and not any(one.needs(record) for one in others):
             stream.remove(record.sequence)
             for one in others:
-                one.release(record.sequence)
-                one.times.pop(record.sequence, None)
+                if one.wants(record.subject):  # one that was changed since is not told
+                    one.release(record.sequence)
+                    one.times.pop(record.sequence, None)
 
     def _nak(self, operation: op.Nak, now: int) -> Refusal | None:
         handle = operation.handle

@@ -156,14 +156,12 @@ class Stream:
         self.last = last = self.last + 1
         record = self.records[last] = Record(last, subject, body, message, now)
         if self._age_ms_max:
-            self._alarm.at(now + self._age_ms_max)
+            self._alarm.not_before = min(self._alarm.not_before, now + self._age_ms_max)
         return record
 
     def remove(self, sequence: int) -> None:
         """Keep a message no longer."""
         del self.records[sequence]
-        if self._age_ms_max:
-            self._alarm.moves += 1
 
     def over_limits(self, subject: str) -> Iterator[Record]:
         """Yield what has to go, now that a message has come; whoever asks takes each away."""
