@@ -322,7 +322,9 @@ class Pair:
         """Return what is taken out: all, what is older, all but the newest, what has a subject."""
         there = [self.machine.consumers[self.stream, one] for one in self.consumers]
         filtered = any(one.settings.filters for one in there)  # looks on, now and then: 2.15.1
-        if step.other > 3 and not filtered:
+        if filtered:
+            return op.PurgeStream(self.stream)
+        if step.other > 3:
             return op.PurgeStream(self.stream, f"{self.prefix}.{WORDS[step.other % 3]}")
         return op.PurgeStream(
             self.stream,

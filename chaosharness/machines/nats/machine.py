@@ -275,6 +275,9 @@ class NatsMachine:
         while consumer.back:
             most = consumer.settings.deliver_max
             sequence = consumer.back.pop(0)
+            if sequence not in consumer.stream.records:
+                consumer.haunt(sequence, now)
+                continue
             consumer.times[sequence] = consumer.times.get(sequence, 0) + 1
             times = consumer.times[sequence] + 1
             if not 0 < most < times:
