@@ -3,6 +3,8 @@
 One program, in a run and against librdkafka's mock cluster: the client there is the library's own.
 """
 
+from functools import partial
+
 import pytest
 
 pytest.importorskip("confluent_kafka")
@@ -45,11 +47,11 @@ def consumers(servers):
     ):
         one = made()
         before(one)
-        seen.append([said(lambda: one.seek(place)) for place in (FIRST, NONE, FAR, OTHER)])
+        seen.append([said(partial(one.seek, place)) for place in (FIRST, NONE, FAR, OTHER)])
         one.close()
     one = made()
     for wrong in ([1], "orders", (FIRST,), [FIRST, 1]):
-        seen.append([said(lambda: ask(wrong)) for ask in (one.assign, one.pause, one.committed)])
+        seen.append([said(partial(ask, wrong)) for ask in (one.assign, one.pause, one.committed)])
     seen.append(said(lambda: one.seek("orders")))
     seen.append(said(lambda: one.incremental_unassign([FIRST])))
     seen.append(said(lambda: one.get_watermark_offsets(NONE, cached=True)))
@@ -68,9 +70,8 @@ def producers(servers):
     one = Producer({"bootstrap.servers": servers})
     for _ in range(2):
         for index in (-5, 99, 0):
-            seen.append(
-                said(lambda: one.produce("orders", b"x", partition=index, on_delivery=report))
-            )
+            send = partial(one.produce, "orders", b"x", partition=index, on_delivery=report)
+            seen.append(said(send))
         one.flush(5)
     return seen
 
