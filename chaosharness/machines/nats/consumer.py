@@ -56,6 +56,7 @@ class Consumer:
         self.leases = Leases(LeaseSettings(lasts_ms=settings.wait_ms), alarm)
         self._chosen: list[int] = []
         self._wants: dict[str, bool] = {}
+        self._given_up: set[int] = set()
         self._go_by(settings)
         self.next = self._start(now)
         self.floor = self.told = (0, self.next - 1)
@@ -289,9 +290,10 @@ class Consumer:
                     self.leases.release(sequence)
                     del self.pending[sequence]
                     self.times.pop(sequence, None)
-            given_up = [one for one in self.times if one <= floor]
-            for one in given_up:
+            for one in [one for one in self.times if one <= floor]:
                 del self.times[one]
+            given_up = {one for one in self._given_up if one <= floor}
+            self._given_up -= given_up
             if given_up and self.pending:
                 deliveries = max(deliveries, min(self.pending.values()) - 1)
             self.floor = (deliveries, floor)
@@ -311,6 +313,7 @@ class Consumer:
         Seen of 2.15.1: the floor stays where it is, until the next one is settled.
         """
         delivery = self.pending.pop(sequence, None)
+        self._given_up.add(sequence)
         self.leases.release(sequence)
         if self.acks_all and delivery is not None:
             self._move_floor(delivery, sequence)

@@ -275,8 +275,10 @@ class NatsMachine:
         while consumer.back:
             most = consumer.settings.deliver_max
             sequence = consumer.back.pop(0)
-            if sequence not in consumer.stream.records:
-                consumer.haunt(sequence, now)
+            if sequence not in consumer.stream.records:  # it is found to be gone, and done
+                consumer.release(sequence)
+                consumer.told = consumer.floor
+                consumer.times.pop(sequence, None)
                 continue
             consumer.times[sequence] = consumer.times.get(sequence, 0) + 1
             times = consumer.times[sequence] + 1
@@ -424,7 +426,10 @@ class NatsMachine:
         record = consumer.stream.records.get(sequence)
         out_of_range = not consumer.floor[0] < handle.delivery <= consumer.deliveries
         if record is None or out_of_range or sequence not in consumer.pending:
-            if record is not None:
+            if record is None and not out_of_range and sequence in consumer.pending:
+                if sequence not in consumer.back:
+                    consumer.back.append(sequence)  # it is gone, which the next fetch finds out
+            elif record is not None:
                 self.emit(Ignored(record.message, consumer.place, "it is settled"))
             return None
         lease = consumer.leases.release(sequence)
