@@ -213,6 +213,8 @@ class Pair:
         settings = attrs.evolve(settings, filters=self._subjects(settings.filters))
         name = self.consumers[number % len(self.consumers)]
         there = self.machine.consumers[self.stream, name].settings
+        if there.deliver == "last_per_subject":
+            return  # what is pending of one that changes, 2.15.1 counts wrongly
         if there.ack == settings.ack:
             settings = attrs.evolve(settings, deliver=there.deliver)
         if not settings.filters:  # of one that wants all of a sudden, 2.15.1 counts nothing pending
