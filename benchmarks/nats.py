@@ -86,14 +86,15 @@ class Case:
         return "\n".join([*lines, *(f"  {step}" for step in self.steps)])
 
 
-VERBS: Final = (
+HANDLING: Final = (
     *("publish",) * 6,
     *("fetch",) * 6,
     *("ack",) * 4,
     *("nak",) * 3,
     *("term", "progress", "join", "leave", "get", "again"),
-    *("change", "update", "purge", "delete", "recreate"),
 )
+VERBS: Final = HANDLING
+ADMINISTERING: Final = ("change", "update", "purge", "delete", "recreate")
 TIMED_VERBS: Final = (
     *("publish",) * 3,
     *("fetch",) * 5,
@@ -113,10 +114,6 @@ def case_of(chance: Random, kind: Kind) -> Case:
     timed = kind == "timed"
     retention = chance.choice(("limits", "limits", "interest", "workqueue"))
     stream = stream_of(chance, retention, timed)
-    kept: Any = retention if chance.random() < 0.9 else "workqueue"
-    other = attrs.evolve(stream_of(chance, kept, timed), age_ms_max=stream.age_ms_max)
-    if {retention, kept} == {"limits", "interest"}:
-        other = attrs.evolve(other, retention=retention)
     several = chance.choice((1, 1, 2))
     consumers = [consumer_of(chance, stream, timed, several) for _ in range(several)]
     verbs = TIMED_VERBS if timed else VERBS
@@ -126,7 +123,37 @@ def case_of(chance: Random, kind: Kind) -> Case:
     )
     if timed or chance.random() < 0.5:
         steps = BEGINNING + steps
-    return Case(stream, tuple(consumers), steps, consumer_of(chance, stream, timed, 2), other)
+    case = Case(stream, tuple(consumers), steps, consumer_of(chance, stream, timed, 2), stream)
+    return case if timed or chance.random() < 0.6 else administered(case, chance)
+
+
+def administered(case: Case, chance: Random) -> Case:
+    """Return a case in which streams and consumers are changed too, and have limits in bytes."""
+    before = case.stream
+    kept: Any = before.retention if chance.random() < 0.9 else "workqueue"
+    other = stream_of(chance, kept, timed=False)
+    if {before.retention, kept} == {"limits", "interest"}:
+        other = attrs.evolve(other, retention=before.retention)
+    steps = [*case.steps]
+    for _ in range(5):
+        step = Step(chance.choice(ADMINISTERING), chance.randrange(8), chance.randrange(8))
+        steps.insert(chance.randrange(len(steps) + 1), step)
+    return attrs.evolve(
+        case,
+        stream=with_bytes(chance, before),
+        steps=tuple(steps),
+        other=with_bytes(chance, attrs.evolve(other, age_ms_max=before.age_ms_max)),
+    )
+
+
+def with_bytes(chance: Random, stream: StreamSettings) -> StreamSettings:
+    """Draw limits in bytes, and of consumers."""
+    return attrs.evolve(
+        stream,
+        bytes_max=chance.choice((70, 120)) if chance.random() < 0.15 else -1,
+        message_bytes_max=chance.choice((1, 200)) if chance.random() < 0.1 else -1,
+        consumers_max=chance.choice((1, 2)) if chance.random() < 0.1 else -1,
+    )
 
 
 def stream_of(chance: Random, retention: Any, timed: bool) -> StreamSettings:
@@ -140,10 +167,7 @@ def stream_of(chance: Random, retention: Any, timed: bool) -> StreamSettings:
         discard=chance.choice(("old", "new")),
         duplicate_window_ms=chance.choice(WAITS_MS) if timed else None,
         age_ms_max=2_000 if timed and chance.random() < 0.2 else 0,
-        bytes_max=chance.choice((70, 120)) if chance.random() < 0.15 else -1,
-        message_bytes_max=chance.choice((1, 200)) if chance.random() < 0.1 else -1,
         storage="memory",
-        consumers_max=chance.choice((1, 2)) if chance.random() < 0.1 else -1,
     )
 
 
