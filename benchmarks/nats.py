@@ -130,6 +130,8 @@ def case_of(chance: Random, kind: Kind) -> Case:
 def administered(case: Case, chance: Random) -> Case:
     """Return a case in which streams and consumers are changed too, and have limits in bytes."""
     before = case.stream
+    if "last_per_subject" in [one.deliver for one in (*case.consumers, case.late)]:
+        return case  # what goes by a limit before it was handed out, 2.15.1 counts wrongly there
     kept: Any = before.retention if chance.random() < 0.9 else "workqueue"
     other = stream_of(chance, kept, timed=False)
     if {before.retention, kept} == {"limits", "interest"}:
