@@ -64,27 +64,37 @@ class Step:
 
 @attrs.frozen
 class Case:
-    """A stream, its consumers, and what is done to them."""
+    """A stream, its consumers, and what is done to them.
+
+    Attributes:
+        late: A consumer that comes later, and what one that is there is asked to become.
+        other: What the stream is asked to become.
+    """
 
     stream: StreamSettings
     consumers: tuple[ConsumerSettings, ...]
     steps: tuple[Step, ...]
     late: ConsumerSettings
+    other: StreamSettings
 
     def __str__(self) -> str:
         lines = [f"  {self.stream}", *(f"  {one}" for one in self.consumers)]
-        if any(step.verb == "join" for step in self.steps):
+        if any(step.verb in ("join", "change") for step in self.steps):
             lines.append(f"  later: {self.late}")
+        if any(step.verb in ("recreate", "update") for step in self.steps):
+            lines.append(f"  becomes: {self.other}")
         return "\n".join([*lines, *(f"  {step}" for step in self.steps)])
 
 
-VERBS: Final = (
+HANDLING: Final = (
     *("publish",) * 6,
     *("fetch",) * 6,
     *("ack",) * 4,
     *("nak",) * 3,
     *("term", "progress", "join", "leave", "get", "again"),
 )
+VERBS: Final = HANDLING
+ADMINISTERING: Final = ("change", "update", "purge", "delete", "recreate")
 TIMED_VERBS: Final = (
     *("publish",) * 3,
     *("fetch",) * 5,
@@ -103,16 +113,7 @@ def case_of(chance: Random, kind: Kind) -> Case:
     """Draw a case."""
     timed = kind == "timed"
     retention = chance.choice(("limits", "limits", "interest", "workqueue"))
-    limited = chance.random() < 0.3
-    stream = StreamSettings(
-        subjects=chance.choice((("a", "b.*"), (">",))),
-        retention=retention,
-        msgs_max=chance.choice((2, 4)) if limited else -1,
-        msgs_per_subject_max=chance.choice((1, 2)) if chance.random() < 0.2 else -1,
-        discard=chance.choice(("old", "new")),
-        duplicate_window_ms=chance.choice(WAITS_MS) if timed else None,
-        age_ms_max=2_000 if timed and chance.random() < 0.2 else 0,
-    )
+    stream = stream_of(chance, retention, timed)
     several = chance.choice((1, 1, 2))
     consumers = [consumer_of(chance, stream, timed, several) for _ in range(several)]
     verbs = TIMED_VERBS if timed else VERBS
@@ -122,7 +123,54 @@ def case_of(chance: Random, kind: Kind) -> Case:
     )
     if timed or chance.random() < 0.5:
         steps = BEGINNING + steps
-    return Case(stream, tuple(consumers), steps, consumer_of(chance, stream, timed, 2))
+    case = Case(stream, tuple(consumers), steps, consumer_of(chance, stream, timed, 2), stream)
+    return case if timed or chance.random() < 0.6 else administered(case, chance)
+
+
+def administered(case: Case, chance: Random) -> Case:
+    """Return a case in which streams and consumers are changed too, and have limits in bytes."""
+    before = case.stream
+    if "last_per_subject" in [one.deliver for one in (*case.consumers, case.late)]:
+        return case  # what goes by a limit before it was handed out, 2.15.1 counts wrongly there
+    kept: Any = before.retention if chance.random() < 0.9 else "workqueue"
+    other = stream_of(chance, kept, timed=False)
+    if {before.retention, kept} == {"limits", "interest"}:
+        other = attrs.evolve(other, retention=before.retention)
+    steps = [*case.steps]
+    for _ in range(5):
+        step = Step(chance.choice(ADMINISTERING), chance.randrange(8), chance.randrange(8))
+        steps.insert(chance.randrange(len(steps) + 1), step)
+    return attrs.evolve(
+        case,
+        stream=with_bytes(chance, before),
+        steps=tuple(steps),
+        other=with_bytes(chance, attrs.evolve(other, age_ms_max=before.age_ms_max)),
+    )
+
+
+def with_bytes(chance: Random, stream: StreamSettings) -> StreamSettings:
+    """Draw limits in bytes, and of consumers."""
+    return attrs.evolve(
+        stream,
+        bytes_max=chance.choice((70, 120)) if chance.random() < 0.15 else -1,
+        message_bytes_max=chance.choice((1, 200)) if chance.random() < 0.1 else -1,
+        consumers_max=chance.choice((1, 2)) if chance.random() < 0.1 else -1,
+    )
+
+
+def stream_of(chance: Random, retention: Any, timed: bool) -> StreamSettings:
+    """Draw a stream."""
+    limited = chance.random() < 0.3
+    return StreamSettings(
+        subjects=chance.choice((("a", "b.*"), (">",))),
+        retention=retention,
+        msgs_max=chance.choice((2, 4)) if limited else -1,
+        msgs_per_subject_max=chance.choice((1, 2)) if chance.random() < 0.2 else -1,
+        discard=chance.choice(("old", "new")),
+        duplicate_window_ms=chance.choice(WAITS_MS) if timed else None,
+        age_ms_max=2_000 if timed and chance.random() < 0.2 else 0,
+        storage="memory",
+    )
 
 
 def consumer_of(
@@ -170,6 +218,8 @@ class Pair:
         self.case = case
         self.real = real
         self.machine = make()
+        self.machine.header_bytes = self._header_bytes
+        self._headers: dict[str, int] = {}
         self.settle_s = settle_s
         self.prefix = f"n{next(NAMES)}"
         self.stream = f"{self.prefix}_s"
@@ -183,6 +233,22 @@ class Pair:
     def now(self) -> int:
         """Return the milliseconds since the case began."""
         return round((time.monotonic() - self.began) * 1000)
+
+    async def change(self, number: int, settings: ConsumerSettings) -> None:
+        """Have a consumer go by other settings, if it may."""
+        settings = attrs.evolve(settings, filters=self._subjects(settings.filters))
+        name = self.consumers[number % len(self.consumers)]
+        there = self.machine.consumers[self.stream, name].settings
+        if there.deliver == "last_per_subject":
+            return  # what is pending of one that changes, 2.15.1 counts wrongly
+        if there.ack == settings.ack:
+            settings = attrs.evolve(settings, deliver=there.deliver)
+        if not settings.filters:  # of one that wants all of a sudden, 2.15.1 counts nothing pending
+            settings = attrs.evolve(settings, filters=there.filters)
+        await self.both(op.CreateConsumer(self.stream, name, settings, or_update=True))
+
+    def _other(self) -> StreamSettings:
+        return attrs.evolve(self.case.other, subjects=self._subjects(self.case.other.subjects))
 
     def _subjects(self, subjects: Sequence[str]) -> tuple[str, ...]:
         return tuple(f"{self.prefix}.{one}" for one in subjects)
@@ -263,6 +329,16 @@ class Pair:
                 name = self.consumers.pop()
                 await self.both(op.DeleteConsumer(self.stream, name))
                 self.handles = [one for one in self.handles if one.consumer != name]
+            case "change" if self.consumers:
+                await self.change(step.number, self.case.late)
+            case "update" if step.number > 3:
+                await self.both(op.UpdateStream(self.stream, self._other()))
+            case "recreate":
+                await self.both(op.CreateStream(self.stream, self._other()))
+            case "purge" if step.number > 4:
+                await self.both(self._purge(step))
+            case "delete":
+                await self.both(op.DeleteMessage(self.stream, step.number + 1))
             case "pass":
                 await asyncio.sleep(PASSES_MS[step.number % 2] / 1000)
             case "ack" | "nak" | "delay" | "term" | "progress" if self.handles:
@@ -270,13 +346,32 @@ class Pair:
                 await self.both(settlement(step, handle))
         await self.inspect()
 
+    def _purge(self, step: Step) -> op.PurgeStream:
+        """Return what is taken out: all, what is older, all but the newest, what has a subject."""
+        there = [self.machine.consumers[self.stream, one] for one in self.consumers]
+        filtered = any(one.settings.filters for one in there)  # looks on, now and then: 2.15.1
+        if filtered:
+            return op.PurgeStream(self.stream)
+        if step.other > 3:
+            return op.PurgeStream(self.stream, f"{self.prefix}.{WORDS[step.other % 3]}")
+        return op.PurgeStream(
+            self.stream,
+            sequence=step.number if step.other in (1, 3) else 0,
+            keep=step.number - 4 if step.other in (2, 3) else 0,
+        )
+
     async def _publish(self, step: Step) -> None:
         self.published += 1
         subject = f"{self.prefix}.{WORDS[step.number % 3]}"
         id = f"{self.prefix}-{step.other}" if step.other < 3 else None
         expected = self._expected(step, subject)
         body = str(self.published).encode()
-        await self.both(op.Publish(subject, body, None, id, expected))
+        publish = op.Publish(subject, body, f"message {self.published}", id, expected)
+        self._headers[publish.message] = header_bytes(nats_server.headers_of(publish))
+        await self.both(publish)
+
+    def _header_bytes(self, message: Any) -> int:
+        return self._headers.get(message, 0)
 
     def _expected(self, step: Step, subject: str) -> op.Expected | None:
         """Return what a message expects: what is so, or what is not, or nothing."""
@@ -314,6 +409,12 @@ class Pair:
         """Remove what was made."""
         for stream in (self.stream, self.deaths):
             await self.real.drop(stream)
+
+
+def header_bytes(headers: dict[str, str]) -> int:
+    """Return how many bytes headers take where nats-py writes them."""
+    length = sum(len(name) + len(value) + 4 for name, value in headers.items())
+    return length + 12 if headers else 0
 
 
 def settlement(step: Step, handle: op.Handle) -> Any:

@@ -105,7 +105,10 @@ def stream_words(name: str, settings: StreamSettings) -> dict[str, Any]:
         "max_age": settings.age_ms_max * MS,
         "discard": settings.discard,
         "duplicate_window": settings.window_ms * MS,
-        "storage": "memory",
+        "max_bytes": settings.bytes_max,
+        "max_msg_size": settings.message_bytes_max,
+        "max_consumers": settings.consumers_max,
+        "storage": settings.storage,
     }
 
 
@@ -152,11 +155,21 @@ class Real:
             case op.CreateStream(stream, settings):
                 words = stream_words(stream, settings)
                 return refused(await self._ask(f"$JS.API.STREAM.CREATE.{stream}", words))
-            case op.CreateConsumer(stream, consumer, settings):
+            case op.UpdateStream(stream, settings):
+                words = stream_words(stream, settings)
+                return refused(await self._ask(f"$JS.API.STREAM.UPDATE.{stream}", words))
+            case op.PurgeStream(stream, of_subject, sequence, keep):
+                words = {"filter": of_subject or "", "seq": sequence, "keep": keep}
+                found = await self._ask(f"$JS.API.STREAM.PURGE.{stream}", words)
+                return refused(found) or found["purged"]
+            case op.DeleteMessage(stream, sequence):
+                found = await self._ask(f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": sequence})
+                return refused(found)
+            case op.CreateConsumer(stream, consumer, settings, _, or_update):
                 words = {
                     "stream_name": stream,
                     "config": consumer_words(consumer, settings),
-                    "action": "create",
+                    "action": "" if or_update else "create",
                 }
                 subject = f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{consumer}"
                 return refused(await self._ask(subject, words))
@@ -183,15 +196,7 @@ class Real:
     async def _publish(self, operation: op.Publish) -> Any:
         from nats.errors import NoRespondersError
 
-        expected = operation.expected or op.Expected()
-        headers = {
-            "Nats-Msg-Id": operation.id,
-            "Nats-Expected-Last-Sequence": expected.sequence,
-            "Nats-Expected-Last-Msg-Id": expected.id,
-            "Nats-Expected-Last-Subject-Sequence": expected.of_subject,
-            "Nats-Expected-Stream": expected.stream,
-        }
-        given = {name: str(value) for name, value in headers.items() if value is not None}
+        given = headers_of(operation)
         try:
             answer = await self.connection.request(
                 operation.subject, operation.body, timeout=ANSWER_S, headers=given or None
@@ -256,6 +261,19 @@ class Real:
             except NoRespondersError:
                 return ("503", "no responders available for request")
         return None
+
+
+def headers_of(operation: op.Publish) -> dict[str, str]:
+    """Return the headers by which a message has an id, and expects something."""
+    expected = operation.expected or op.Expected()
+    headers = {
+        "Nats-Msg-Id": operation.id,
+        "Nats-Expected-Last-Sequence": expected.sequence,
+        "Nats-Expected-Last-Msg-Id": expected.id,
+        "Nats-Expected-Last-Subject-Sequence": expected.of_subject,
+        "Nats-Expected-Stream": expected.stream,
+    }
+    return {name: str(value) for name, value in headers.items() if value is not None}
 
 
 def refused(answer: dict[str, Any]) -> tuple[str, str] | None:

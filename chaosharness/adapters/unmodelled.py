@@ -14,7 +14,9 @@ from chaosharness.handlers.places import asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 
 
-def not_modelled(library: str, kind: str, name: str, *, absent: Container[str] = ()) -> NoReturn:
+def not_modelled(
+    library: str, kind: str, name: str, *, absent: Container[str] = (), instead: str = ""
+) -> NoReturn:
     """Say that a library's class has something here that is not modelled, and call the run off.
 
     For the `__getattr__` of a duck type.
@@ -24,6 +26,7 @@ def not_modelled(library: str, kind: str, name: str, *, absent: Container[str] =
         kind: The class that it stands for.
         name: What was asked for.
         absent: Names that the real class lacks too, and that others may ask for.
+        instead: What does the same, and is modelled.
 
     Raises:
         AttributeError: It is private, or the real one lacks it too.
@@ -31,10 +34,10 @@ def not_modelled(library: str, kind: str, name: str, *, absent: Container[str] =
     """
     if name.startswith("_") or name in absent:
         raise AttributeError(name)
+    cure = instead or "Leave it out of the code under test, or pass a double for it"
     call_off(
         InvalidDefinition(
-            f"{library}: {kind}.{name} is not modelled{asked_or_awaited_at()}. Leave it out of the "
-            "code under test, or pass a double for it; what is modelled, the documentation of its "
-            "adapter says"
+            f"{library}: {kind}.{name} is not modelled{asked_or_awaited_at()}. {cure}; what is "
+            "modelled, the documentation of its adapter says"
         )
     )

@@ -119,6 +119,10 @@ class Lines(Generic[P, W]):
             self._asking -= 1
             self._lines[waiter.place].remove(waiter)
 
+    def is_asked(self, place: P) -> bool:
+        """Say whether somebody waits at a place."""
+        return bool(self._lines.get(place))
+
     def look(self) -> None:
         """See to it that those who wait get what is there, or what will be."""
         if self._ready or not self._asking:

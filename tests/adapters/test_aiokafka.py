@@ -525,7 +525,6 @@ async def sent(**options):
             r"aiokafka: AIOKafkaConsumer.last_stable_offset is not modelled \(at .*test_aiokafka",
         ),
         (lambda: used(None, session_timeout_ms=6_000), "its cluster session_timeout_ms=45000"),
-        (lambda: AIOKafkaConsumer("orders", **GROUP).getone(), r"getone\(\) before start\(\)"),
         (
             lambda: sent(timestamp_ms=5),
             r"send\(timestamp_ms=5\) is not modelled \(at tests/adapters",

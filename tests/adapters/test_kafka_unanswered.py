@@ -252,7 +252,7 @@ def test_librdkafka_names_its_errors():
     assert "_UNKNOWN_PARTITION" in words and "Failed to get offsets: Local: Unknown" in words
     [words] = confluent_says()
     assert "_INVALID_ARG" in words and "Failed to get offsets" in words
-    assert confluent_says(1) == ["TypeError: requires list of TopicPartition"]
+    assert confluent_says(1) == ["TypeError: expected cimpl.TopicPartition"]
 
 
 # ---- the same by the wheels themselves

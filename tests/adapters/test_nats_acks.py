@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 
@@ -188,10 +189,10 @@ def shop(main, consumer, *, wait_s=0):
     return system
 
 
-async def fetched(policy, handle):
+async def fetched(policy, handle, pending=None):
     connection = await nats.connect(SERVER)
     stream = connection.jetstream()
-    config = ConsumerConfig(ack_policy=policy)
+    config = ConsumerConfig(ack_policy=policy, max_ack_pending=pending)
     orders = await stream.pull_subscribe("orders.*", durable="billing", config=config)
     while True:
         try:
@@ -209,7 +210,7 @@ async def write(store, message):
     await store.put(order, "done")
 
 
-async def the_last_of_a_batch(store):
+async def the_last_of_a_batch(store, pending=None):
     """What is handed out at a time is acknowledged by its last one, when all of it is done."""
 
     async def handle(messages):
@@ -217,7 +218,7 @@ async def the_last_of_a_batch(store):
             await write(store, message)
         await messages[-1].ack()
 
-    await fetched(AckPolicy.ALL, handle)
+    await fetched(AckPolicy.ALL, handle, pending)
 
 
 async def newest_first(store):
@@ -243,7 +244,7 @@ async def without(store):
 
 def test_one_at_a_time_is_silent():
     one = NATSConsumer(ack="all", ack_pending_max=1)
-    campaign = explore(shop(the_last_of_a_batch, one), faults_max=1)
+    campaign = explore(shop(partial(the_last_of_a_batch, pending=1), one), faults_max=1)
     assert campaign.result == "holds", campaign.sentences()
 
 
@@ -278,7 +279,13 @@ def test_what_is_lost_without_acknowledgements_is_named():
         (ConsumerConfig(deliver_policy=DeliverPolicy.NEW), "deliver_policy=new where bus has all"),
         (ConsumerConfig(ack_wait=5), "ack_wait=5000000000 where bus has 30000000000"),
         (ConsumerConfig(headers_only=True), "headers_only=True is not modelled"),
-        (ConsumerConfig(filter_subjects=["orders.paid"]), r"of orders.paid where bus has it of"),
+        (
+            ConsumerConfig(filter_subjects=["orders.paid"]),
+            "filters=orders.paid where bus has orders.p",
+        ),
+        (ConsumerConfig(max_deliver=3), "max_deliver=3 where bus has -1"),
+        (ConsumerConfig(backoff=[1, 2]), r"backoff=\[1000000000, 2000000000\] where bus has \[\]"),
+        (ConsumerConfig(max_ack_pending=1), "max_ack_pending=1 where bus has 1000"),
     ],
 )
 def test_a_consumer_that_code_makes_otherwise_than_declared_is_said(config, words):

@@ -375,7 +375,8 @@ def test_an_address_where_nobody_listens_is_told():
     ("code", "words"),
     [
         (lambda: pika.SelectConnection(RABBIT), "SelectConnection is not modelled"),
-        (lambda: channel_of().tx_select(), "Tx.Select is not modelled"),
+        (lambda: channel_of().tx_select(), "Tx.Select is not modelled .* Publish with confirms"),
+        (lambda: channel_of().basic_recover(), r"Basic.Recover is not .* basic_nack\(0, mult"),
         (
             lambda: channel_of().queue_declare("q", arguments={"x-strange": 1}),
             "'x-strange' of a queue is not modelled",

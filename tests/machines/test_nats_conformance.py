@@ -127,7 +127,7 @@ WRONG: dict[str, tuple[str, type, str, Callable[..., Any]]] = {
     "a work queue keeps what is done": (
         "untimed",
         NatsMachine,
-        "_drop_if_done",
+        "drop_if_done",
         kept_after_settling,
     ),
     "ids are forgotten": ("untimed", Stream, "recognise", lambda stream, id, now: None),

@@ -50,6 +50,12 @@ from chaosharness.machines.rabbitmq.takers import Push
 from chaosharness.machines.rabbitmq.versions import too_large
 
 _CHECKED: Final = ("delivery_mode", "expiration", "user_id")
+_TRANSACTIONS: Final = "Publish with confirms, and acknowledge behind them"
+_INSTEAD: Final = {
+    **dict.fromkeys(("Tx.Select", "Tx.Commit", "Tx.Rollback"), _TRANSACTIONS),
+    "Basic.Recover": "Give back what is in hand by basic_nack(0, multiple=True)",
+}
+"""What does nearly the same as a method that is not modelled."""
 _OF_QUEUES: Final = ("durable", "exclusive", "auto_delete")
 NO_ROUTE: Final = (312, "NO_ROUTE")
 REPLIES: Final = "amq.rabbitmq.reply-to"
@@ -130,7 +136,7 @@ class Line:
         """Do what a method says; in `async` code the result is awaited."""
         do = getattr(self, f"_{name.replace('.', '_').lower()}", None)
         if do is None:
-            not_modelled(self.session.library, "AMQP", name)
+            not_modelled(self.session.library, "AMQP", name, instead=_INSTEAD.get(name, ""))
         if not self._link.is_open:
             return None  # the broker ignores what comes until the client knows that it is closed
         return do(method) if content is None else do(method, content)
@@ -233,14 +239,17 @@ class Line:
 
     def _exchange_declare(self, method: Any) -> Any:
         alternate = alternate_of(self.session.library, method.arguments)
-        if method.auto_delete or method.internal:
-            not_modelled(self.session.library, "exchange_declare", "auto_delete and internal")
         kind = None if method.passive else getattr(method, "type", None) or method.exchange_type
         declared = self.broker.node.declared
         return self._manage(
             f"declare {method.exchange}",
             lambda: declared.exchange(
-                method.exchange, kind, alternate=alternate, durable=bool(method.durable)
+                method.exchange,
+                kind,
+                alternate=alternate,
+                durable=bool(method.durable),
+                auto_delete=bool(method.auto_delete),
+                internal=bool(method.internal),
             ),
             lambda _: self._answer("Exchange.DeclareOk"),
         )

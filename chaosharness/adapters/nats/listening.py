@@ -4,9 +4,9 @@ A callback is a handler: it has a scope of its own for each message, and its pla
 it; one subscription calls it with one message at a time. Code that asks for the next message has
 one scope, which follows the message in hand.
 
-A push consumer is one that the broker declares; whoever makes it says where it delivers. The server
-hands out at once all it may (`ack_pending_max`) to whoever listens there, and AckWait runs for what
-waits in the client. Members of a queue group are handed one message a millisecond, in turns.
+Whoever makes a push consumer says where it delivers. The server hands out at once all it may
+(`ack_pending_max`) to whoever listens there, and AckWait runs for what waits in the client. Members
+of a queue group are handed one message a millisecond, in turns.
 
 Source:
     nats-py 2.16, `aio/subscription.py`, `js/client.py`; NATS documentation, "Consumers": push.
@@ -28,6 +28,7 @@ from chaosharness.adapters.amqp.handling import carried, handling_of
 from chaosharness.adapters.bell import Bell
 from chaosharness.adapters.frames import users_frame
 from chaosharness.adapters.nats import api
+from chaosharness.adapters.nats.lasting import leave, leave_with
 from chaosharness.brokers.arrivals import begin_wait
 from chaosharness.brokers.message import Message
 from chaosharness.brokers.nats.core import Listener
@@ -73,6 +74,7 @@ class Ear:
             self.desk.core.leave(self.listener)
         if self.puller is not None:
             self.desk.lines.leave(self.puller)
+            leave(self.desk, self.puller.place)
         self.bell.ring()
 
     def hear(self, message: Message, reply: str, cause: int) -> None:
@@ -114,7 +116,7 @@ def in_hand(desk: OpenNATS, scope: Scope) -> set[op.Handle]:
 
 def take_in_hand(desk: OpenNATS, scope: Scope, held: list[Held]) -> None:
     """Know what a process was handed, where that is to be acknowledged."""
-    if held and desk.takes_acks(held[0].handle.consumer):
+    if held and desk.acknowledges((held[0].handle.stream, held[0].handle.consumer)):
         in_hand(desk, scope).update(one.handle for one in held)
 
 
@@ -154,10 +156,10 @@ def listen(client: Any, sub: Any, desk: OpenNATS, scope: Scope) -> None:
     push = api.pushes(desk).get(sub._subject)
     if push is not None:
         push.ears.append(ear)
-        ear.puller = desk.puller(incarnation, push.consumer, service, ear.pushed)
+        ear.puller = desk.puller_at(incarnation, push.key, service, ear.pushed)
+        leave_with(desk, push.key, incarnation)
         if not push.group:
-            stream, name = ear.puller.place
-            one = desk.streams[stream].consumers[name]
+            one = desk.machine.consumers[push.key].settings
             limited = one.ack != "none" and one.ack_pending_max > 0
             ear.puller.most = one.ack_pending_max if limited else ALL_THERE_IS
         desk.lines.ask(ear.puller)

@@ -25,12 +25,14 @@ from typing import Any, Final
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.errors import ServiceUnavailableError
 from nats.protocol.command import hpub_cmd, pub_cmd
 
 from chaosharness.adapters.aws.received import Received
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.frames import users_frame
-from chaosharness.adapters.nats import api
+from chaosharness.adapters.nats import api, configs
+from chaosharness.adapters.nats.lasting import idle, leave_with, see_to
 from chaosharness.adapters.nats.listening import (
     ears_of,
     in_hand,
@@ -46,7 +48,7 @@ from chaosharness.brokers.arrivals import Arrivals, begin_wait
 from chaosharness.brokers.lane import Lane
 from chaosharness.brokers.message import NO_HEADERS, Message
 from chaosharness.brokers.nats.asked import expected_by, id_by, refused_by
-from chaosharness.brokers.nats.desk import Held
+from chaosharness.brokers.nats.desk import Held, Key
 from chaosharness.brokers.nats.errors import NATSError, answered
 from chaosharness.brokers.nats.nats import OpenNATS
 from chaosharness.brokers.nats.rows import ACK_SYNC, GET
@@ -118,28 +120,31 @@ async def _push_subscribe(real: Any, self: Any, subject: str, *given: Any, **opt
     for word in ("ordered_consumer", "idle_heartbeat", "flow_control"):
         if asked.get(word):
             left_out(f"js.subscribe({word}={asked[word]!r})", f": leave {word} out")
-    name = asked.get("queue") or asked.get("durable")
-    if not name:
-        left_out(
-            "js.subscribe without durable= or queue=",
-            ": name the consumer, and declare it: "
-            'NATSStream(consumers={"billing": NATSConsumer(filters="orders.placed")})',
-        )
-    desk.clients.setdefault("to be pushed", set()).add(name)
+    key = desk.consumers.get(asked.get("queue") or asked.get("durable") or "")
+    if key is not None and api.is_declared(desk, key):
+        desk.clients.setdefault("to be pushed", set()).add(key)
     return await real(self, subject, *given, **options)
 
 
 async def _pull_subscribe(real: Any, self: Any, subject: str, *given: Any, **options: Any) -> Any:
     """Hold what the code would make against what is declared: nats-py asks first, and finds it."""
     asked = dict(zip(_PULLS[2:], given, strict=False)) | options
-    name, config = asked.get("durable"), asked.get("config")
-    if name and config is not None:
-        desk = _desk(self._nc, current_scope("nats.pull_subscribe"))
-        found = desk.consumers.get(name)
-        if found is not None:
-            wanted = {"filter_subject": subject, **json.loads(json.dumps(config.as_dict()))}
-            api.check_consumer(desk, *found, wanted)
+    desk = _desk(self._nc, current_scope("nats.pull_subscribe"))
+    key = desk.consumers.get(asked.get("durable") or "")
+    if key is not None and asked.get("stream") in (None, key[0]) and api.is_declared(desk, key):
+        _take_for_pull(desk, key, asked.get("config"), subject)
     return await real(self, subject, *given, **options)
+
+
+def _take_for_pull(desk: OpenNATS, key: Key, config: Any, subject: str) -> None:
+    """Have a consumer that is declared be one that is pulled from."""
+    wanted = configs.consumer_config(key[1], desk.machine.consumers[key].settings)
+    if config is not None:
+        given = json.loads(json.dumps(config.as_dict()))
+        if not given.get("filter_subjects"):
+            given["filter_subject"] = subject
+        api.check_consumer(desk, key, given)
+    api.adopt_consumer(desk, key, wanted)
 
 
 def _desk(client: Any, scope: Scope) -> OpenNATS:
@@ -166,9 +171,10 @@ async def _publish(
     action, operation = _settlement(held, payload)
     let_go(desk, scope, held, action)
     note_spoken(scope, LIBRARY_NAME, f"{desk.name}.{action}")
-    if not desk.takes_acks(held.handle.consumer):
+    if not desk.acknowledges((held.handle.stream, held.handle.consumer)):
         return  # nobody listens
     await tell(desk, scope, action, operation, held)
+    idle(desk, (held.handle.stream, held.handle.consumer))
 
 
 def _check(client: Any, subject: str, payload: bytes, headers: Any) -> None:
@@ -270,8 +276,10 @@ async def _request(
             note_spoken(scope, LIBRARY_NAME, f"{desk.name}.ack_sync")
             held = _held(desk, scope, subject)
             let_go(desk, scope, held, "ack")
-            surface = ACK_SYNC if desk.takes_acks(held.handle.consumer) else GET
+            key = held.handle.stream, held.handle.consumer
+            surface = ACK_SYNC if desk.acknowledges(key) else GET
             await operate(f"{desk.name}.ack_sync", _acked, (desk, held), line, surface)
+            idle(desk, key)
             said = None
         elif desk.core.keeps(subject):
             said = await _stored(self, desk, scope, subject, payload, headers, line)
@@ -286,7 +294,15 @@ async def _request(
 
 
 def _asked(scope: Scope, operation: str, attempt: int, argument: Any) -> Any:
-    return api.answer(*argument)
+    desk, subject, payload = argument
+    words = subject.split(".")
+    if len(words) > 5:
+        see_to(desk, (words[4], words[5]))
+    asked = api.Asked(desk, scope, operation, attempt)
+    said = api.answer(asked, subject, payload)
+    if "stream_name" in said and ".INFO." not in subject:
+        idle(desk, (said["stream_name"], said["name"]))
+    return said
 
 
 def _acked(scope: Scope, operation: str, attempt: int, argument: Any) -> None:
@@ -318,12 +334,12 @@ class _Source:
     """What one pull subscription fetches from."""
 
     def __init__(self, desk: OpenNATS, scope: Scope, stream: str, consumer: str) -> None:
-        if desk.consumers.get(consumer) != (stream, consumer):
-            left_out(f"fetching from {consumer!r} of {stream!r}, which {desk.name} has not")
         self.desk = desk
         service = scope.incarnation.service
         self._arrivals: Arrivals[Held] = Arrivals(desk.world, desk.lines)
-        self._puller = desk.puller(scope.incarnation, consumer, service, self._arrivals.take)
+        key = stream, consumer
+        self._puller = desk.puller_at(scope.incarnation, key, service, self._arrivals.take)
+        leave_with(desk, key, scope.incarnation)
 
     def fetch(self, scope: Scope, most: int, wait_ms: int, nap: Any) -> Script[list[Held]]:
         """Wait for up to so many messages, for so long."""
@@ -346,6 +362,12 @@ async def _fetch(
         raise ValueError("nats: invalid fetch timeout")
     scope = current_scope("nats.fetch")
     desk = _desk(self._nc, scope)
+    key = self._stream, self._consumer
+    see_to(desk, key)
+    if key not in desk.machine.consumers:
+        await scope.colour.drive(desk.core.ask(self._nms), scope)
+        raise ServiceUnavailableError  # nobody is there who could answer
+    _check_pull(desk, key)
     source = getattr(self, "_source", None)
     if source is None or source.desk is not desk:
         source = self._source = _Source(desk, scope, self._stream, self._consumer)
@@ -357,11 +379,23 @@ async def _fetch(
     wait_ms = max(round(timeout * SECOND_MS), desk.latency_ms)
     nap = wait_of(scope, wait_ms, of_stack, users_frame(), holds=bool(hand))
     held = await scope.colour.drive(source.fetch(scope, batch, wait_ms, nap), scope)
+    idle(desk, key)
     if not held:
         raise nats.errors.TimeoutError
     take_in_hand(desk, scope, held)
     known.update((api.reply_to(one), one) for one in held)
     return Received([_message(self._nc, one) for one in held], partial(_go_to, scope, held))
+
+
+def _check_pull(desk: OpenNATS, key: Key) -> None:
+    """Call the run off where a push consumer is fetched from: a server never answers that."""
+    if api.is_declared(desk, key):
+        _take_for_pull(desk, key, None, "")
+    if api.pushed(desk, key) is not None:
+        left_out(
+            f"fetching from {key[1]!r} of {key[0]!r}, which delivers by itself",
+            ": no answer would come. Subscribe to it, or make one without deliver_subject",
+        )
 
 
 def _message(client: Any, held: Held) -> Msg:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 import attrs
@@ -16,10 +16,17 @@ from chaosharness.handlers.places import asked_at, asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.scope import Scope
 
-NOT_FOUND = frozenset((10014, 10037, 10059))
-"""Numbers of errors that JetStream answers with 404."""
-FAILED = frozenset((10111,))
-"""Numbers of errors that JetStream answers with 500."""
+CODES: Final = {
+    **dict.fromkeys((10014, 10037, 10059), 404),
+    **dict.fromkeys((10012, 10052, 10057, 10110, 10111), 500),
+    10077: 503,
+}
+"""What JetStream answers, by the numbers of its errors; where nothing stands, 400."""
+
+
+def code_of(err_code: int) -> int:
+    """Return the code that goes with a number of an error."""
+    return CODES.get(err_code, 400)
 
 
 @attrs.frozen
@@ -51,8 +58,11 @@ def error_of(error: NATSError) -> BaseException:
     """Return what nats-py raises where JetStream refuses."""
     if error.err_code == 503:
         return nats.errors.NoRespondersError()
-    code = 404 if error.err_code in NOT_FOUND else 500 if error.err_code in FAILED else 400
-    said = {"code": code, "err_code": error.err_code, "description": error.description}
+    said = {
+        "code": code_of(error.err_code),
+        "err_code": error.err_code,
+        "description": error.description,
+    }
     try:
         APIError.from_error(said)
     except APIError as found:

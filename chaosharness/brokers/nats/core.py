@@ -27,6 +27,7 @@ from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Buried, HandedOut, Refusal, Settled, Stored
+from chaosharness.machines.nats import NatsMachine
 from chaosharness.machines.nats import operations as op
 from chaosharness.machines.nats.subjects import matches
 
@@ -52,8 +53,8 @@ class Streams(Protocol):
         """From the server to a client."""
 
     @property
-    def streams(self) -> Any:
-        """By name, each with its subjects."""
+    def machine(self) -> NatsMachine:
+        """Knows which stream keeps a subject."""
 
     @property
     def journal(self) -> Any:
@@ -123,20 +124,13 @@ class Core:
 
     def keeps(self, subject: str) -> bool:
         """Say whether a stream keeps a subject."""
-        return bool(self._kept(subject))
+        return self._desk.machine.keeper(subject) is not None
 
     def hears(self, subject: str) -> bool:
         """Say whether anybody listens to a subject, or a stream keeps it."""
         return self.keeps(subject) or any(
             matches(one.subject, subject) and one.listens() for one in self._listeners
         )
-
-    def _kept(self, subject: str) -> list[str]:
-        return [
-            name
-            for name, one in self._desk.streams.items()
-            if any(matches(pattern, subject) for pattern in one.subjects or (name,))
-        ]
 
     # ---- saying
 
@@ -189,7 +183,7 @@ class Core:
     ) -> None:
         """Have the streams keep it that keep its subject, and all hear it who listen."""
         desk = self._desk
-        if self._kept(message.topic) and refused_by(message.headers) is None:
+        if self.keeps(message.topic) and refused_by(message.headers) is None:
             asks, body = message.headers, message.body or b""
             store = op.Publish(message.topic, body, message, id_by(asks), expected_by(asks))
             if not isinstance(desk.do(store, scope, operation, attempt), Refusal):

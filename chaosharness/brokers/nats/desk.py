@@ -103,9 +103,10 @@ class Desk:
         self.timeout_ms: Final = definition.timeout_ms
         self.latency_ms = definition.latency_ms
         self.world = world
-        self.machine = NatsMachine(_notice)
+        self.machine = NatsMachine(_notice, _header_bytes)
         self.journal = Journal(world, definition.name)
         self.consumers: dict[str, Key] = {}
+        self._called: dict[Key, str] = {}
         self.lines: Lines[Key, Puller] = Lines(
             world,
             self.name,
@@ -121,20 +122,31 @@ class Desk:
         self._missing: dict[Key, int] = {}
         for stream, (settings, consumers) in definition.settings.items():
             self.machine.apply(op.CreateStream(stream, settings), 0)
-            world.know_duration(settings.window_ms)
-            world.know_duration(settings.age_ms_max)
+            self.know_stream(stream)
             for name, one in consumers.items():
                 self.machine.apply(op.CreateConsumer(stream, name, one), 0)
                 self.consumers[name] = stream, name
-                self.lines.open((stream, name))
-                for wait_ms in one.backoff_ms or (one.ack_wait_ms,):
-                    world.know_timeout(wait_ms)
+                self.know_consumer((stream, name), name)
         world.know_duration(definition.timeout_ms)
         world.on_network.append(self._network_changed)
 
     def close(self) -> None:
         """Let go of the pullers, at the end of a run."""
         self.lines.close()
+
+    def know_stream(self, stream: str) -> None:
+        """Know a stream that has been made, or changed."""
+        settings = self.machine.streams[stream].settings
+        self.world.know_duration(settings.window_ms)
+        self.world.know_duration(settings.age_ms_max)
+
+    def know_consumer(self, key: Key, called: str) -> None:
+        """Know a consumer that has been made, and what sites call it."""
+        settings = self.machine.consumers[key].settings
+        self._called[key] = called
+        self.lines.open(key)
+        for wait_ms in settings.backoff_ms or (settings.ack_wait_ms,):
+            self.world.know_timeout(wait_ms)
 
     # ---- as a peer
 
@@ -285,7 +297,12 @@ class Desk:
 
     def takes_acks(self, source: str) -> bool:
         """Say whether a consumer's messages are acknowledged."""
-        return self.machine.consumers[self.consumers[source]].acks
+        return self.acknowledges(self.consumers[source])
+
+    def acknowledges(self, key: Key) -> bool:
+        """Say whether a consumer is there whose messages are acknowledged."""
+        consumer = self.machine.consumers.get(key)
+        return consumer is not None and consumer.acks
 
     def puller(
         self,
@@ -307,13 +324,10 @@ class Desk:
             ordered: How to make an ordered consumer of the stream, for this incarnation alone.
             most: Messages at a time.
         """
-        operation = f"{self.name}.{source}/deliver to {service}"
         if ordered is None:
-            key = self.consumers[source]
-            profile = self.machine.consumers[key].settings.ack
-            puller = Puller(incarnation, key, operation, profile, take)
-            incarnation.on_death.append(partial(self.lines.leave, puller))
+            puller = self.puller_at(incarnation, self.consumers[source], service, take)
         else:
+            operation = f"{self.name}.{source}/deliver to {service}"
             self._ordered += 1
             key = source, f"ordered-{self._ordered}"
             place = f"{source} by {incarnation.service}#{incarnation.replica}"
@@ -324,10 +338,31 @@ class Desk:
         puller.most = most
         return puller
 
+    def puller_at(
+        self,
+        incarnation: Incarnation,
+        key: Key,
+        service: str,
+        take: Callable[[list[Held]], None],
+    ) -> Puller:
+        """Return who pulls from a consumer of a stream, until its process dies."""
+        operation = f"{self.name}.{self._called[key]}/deliver to {service}"
+        profile = self.machine.consumers[key].settings.ack
+        puller = Puller(incarnation, key, operation, profile, take)
+        incarnation.on_death.append(partial(self.lines.leave, puller))
+        return puller
+
     def _abandon(self, puller: Puller) -> None:
         """Let an ordered consumer be gone with its client."""
         self.lines.leave(puller)
         self.machine.apply(op.DeleteConsumer(*puller.place), self.world.now)
+
+
+def _header_bytes(message: Message) -> int:
+    """Return how many bytes the headers of a message take."""
+    headers = message.headers
+    length = sum(len(str(name)) + len(str(value)) + 4 for name, value in headers.items())
+    return length + 12 if headers else 0
 
 
 def _notice(subject: str, body: bytes, about: Message) -> Message:

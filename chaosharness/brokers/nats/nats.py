@@ -41,7 +41,7 @@ from chaosharness.machines.machine import Refusal
 from chaosharness.machines.nats import ConsumerSettings, NatsMachine, StreamSettings
 from chaosharness.machines.nats import operations as op
 from chaosharness.machines.nats.settings import numbers
-from chaosharness.machines.nats.subjects import is_literal, matches
+from chaosharness.machines.nats.subjects import is_literal, matches, overlap
 
 SKIP_OR_CRASH: Final = ("skip", "crash")
 HANDLER_WITHOUT_ACKS: Final = {"on_error": SKIP_OR_CRASH, "on_unreadable": SKIP_OR_CRASH}
@@ -226,6 +226,12 @@ class NATS:
             for name, one in consumers.items():
                 what = f"consumer {name!r} of stream {stream!r}"
                 self._accept(machine, op.CreateConsumer(stream, name, one), what)
+                for subject in one.filters:
+                    if not any(overlap(subject, kept) for kept in settings.subjects):
+                        raise InvalidDefinition(
+                            f"{self.name}: {what} wants {subject!r}, and its stream keeps "
+                            f"{', '.join(settings.subjects)}: it would never get anything"
+                        )
                 if name in known:
                     raise InvalidDefinition(
                         f"{self.name}: {what} has the name of one of stream {known[name]!r}; "

@@ -132,9 +132,20 @@ class Administrator:
         *,
         alternate: str | None = None,
         durable: bool = True,
+        auto_delete: bool = False,
+        internal: bool = False,
         passive: bool = False,
     ) -> Any:
         """Declare an exchange; `passive` only asks.
+
+        Args:
+            name: Its name.
+            kind: Its type.
+            alternate: Where goes what it leads nowhere.
+            durable: Whether it outlives the node.
+            auto_delete: Whether it goes with its last binding.
+            internal: Whether only other exchanges publish to it; a client is refused (403).
+            passive: Whether it is only asked for.
 
         Raises:
             ChannelClosed: 404: it was only asked for. 406: it is there, and of another kind.
@@ -146,7 +157,12 @@ class Administrator:
         def do(_: Link) -> Any:
             asked = None if passive else kind
             found = self._broker.node.declared.exchange(
-                name, asked, alternate=alternate, durable=durable
+                name,
+                asked,
+                alternate=alternate,
+                durable=durable,
+                auto_delete=auto_delete,
+                internal=internal,
             )
             return found if isinstance(found, Refusal) else None
 

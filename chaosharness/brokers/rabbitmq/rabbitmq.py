@@ -52,6 +52,7 @@ from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND, Lasting, World
 from chaosharness.machines.rabbitmq.deaths import Gone
+from chaosharness.machines.rabbitmq.declared import internal_exchange
 from chaosharness.machines.rabbitmq.node import Node, Watcher
 from chaosharness.machines.rabbitmq.takers import OpenQueue, Push, Taker
 from chaosharness.machines.rabbitmq.versions import VERSIONS, Version
@@ -329,8 +330,11 @@ class OpenRabbitMQ(Watcher):
             InvalidDefinition: Nobody declares such an exchange or queue, now or later.
         """
         if exchange:
-            if exchange in self.node.declared.routes.exchanges:
+            if exchange in self.node.declared.routes.open:
                 return ""
+            if exchange in self.node.declared.routes.exchanges:
+                why = internal_exchange(exchange)
+                return f"{why.code} {why.text}"
             if self._changes:
                 return f"404 NOT_FOUND - no exchange '{exchange}' in vhost '/'"
             what, known = f"exchange {exchange!r}", self.definition.exchanges.keys()

@@ -47,7 +47,6 @@ class Consumer:
         alarm: Alarm,
     ) -> None:
         self.name = name
-        self.settings = settings
         self.stream = stream
         self.place = place
         self.deliveries = 0
@@ -55,17 +54,31 @@ class Consumer:
         self.times: dict[int, int] = {}
         self.back: list[int] = []
         self.leases = Leases(LeaseSettings(lasts_ms=settings.wait_ms), alarm)
+        self._chosen: list[int] = []
+        self._wants: dict[str, bool] = {}
+        self._given_up: set[int] = set()
+        self._go_by(settings)
+        self.next = self._start(now)
+        self.floor = self.told = (0, self.next - 1)
+        first = self._chosen[-1] + 1 if self._chosen else self.next
+        self.ahead = {one.sequence: one for one in self._wanted(first)}
+
+    def _go_by(self, settings: ConsumerSettings) -> None:
+        self.settings = settings
         self.acks = settings.ack != "none"
         self.acks_all = settings.ack == "all"
         self._wait_ms = 0 if settings.backoff_ms else settings.ack_wait_ms
         limited = self.acks and settings.ack_pending_max > 0
         self._pending_max: float = settings.ack_pending_max if limited else inf
-        self._chosen: list[int] = []
-        self._wants: dict[str, bool] = {}
-        self.next = self._start(now)
-        self.floor = self.told = (0, self.next - 1)
-        first = self._chosen[-1] + 1 if self._chosen else self.next
-        self.ahead = {one.sequence: one for one in self._wanted(first)}
+
+    def change(self, settings: ConsumerSettings) -> None:
+        """Go by other settings from now on; what is in hands stays there for its time."""
+        filters = self.settings.filters
+        self._go_by(settings)
+        if settings.filters != filters:
+            self._wants.clear()
+            self._chosen.clear()
+            self.ahead = {one.sequence: one for one in self._wanted(self.next)}
 
     # ---- where it begins
 
@@ -254,12 +267,53 @@ class Consumer:
             self.floor = (self.deliveries, self.next - 1)
         self.told = self.floor
 
+    def purge(self, first: int, last: int, now: int, *, wider: bool) -> None:
+        """Begin behind what was purged.
+
+        Args:
+            first: The first that is left; 0: none of those that were asked for.
+            last: The last one there was.
+            now: The time.
+            wider: Whether it wants more subjects than were purged.
+
+        Seen of 2.15.1: what was to be handed out again loses its place, and comes after AckWait.
+        """
+        first = first or last + 1
+        self.next = max(self.next, first)
+        self.ahead = {at: one for at, one in self.ahead.items() if at >= self.next}
+        deliveries, floor = self.floor
+        if floor < first:
+            floor = first - 1
+            for sequence, delivery in [*self.pending.items()]:
+                if sequence <= floor or (wider and sequence not in self.stream.records):
+                    deliveries = max(deliveries, delivery)
+                    self.leases.release(sequence)
+                    del self.pending[sequence]
+                    self.times.pop(sequence, None)
+            for one in [one for one in self.times if one <= floor]:
+                del self.times[one]
+            given_up = {one for one in self._given_up if one <= floor}
+            self._given_up -= given_up
+            if given_up and self.pending:
+                deliveries = max(deliveries, min(self.pending.values()) - 1)
+            self.floor = (deliveries, floor)
+        if not self.pending:
+            self.times.clear()
+            self.floor = (self.deliveries, self.next - 1)
+        self.told = self.floor
+        for sequence in self.back:
+            if sequence in self.pending:
+                until = now + self.wait_ms(sequence)
+                self.leases.hold(sequence, None, now, until, self.pending[sequence])
+        self.back = [one for one in self.back if one >= self.next]
+
     def give_up(self, sequence: int) -> None:
         """Take a message out of all hands that was handed out as often as it may be.
 
         Seen of 2.15.1: the floor stays where it is, until the next one is settled.
         """
         delivery = self.pending.pop(sequence, None)
+        self._given_up.add(sequence)
         self.leases.release(sequence)
         if self.acks_all and delivery is not None:
             self._move_floor(delivery, sequence)

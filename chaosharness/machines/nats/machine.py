@@ -5,12 +5,12 @@ Source:
     `python -m benchmarks nats`. NATS documentation, "JetStream model deep dive".
 
 Not modelled:
-    Push consumers and flow control, priority groups, pausing; limits in bytes and of message
-    sizes; purging and deleting messages; mirrors, sources, rollups, schedules, time to live of
-    one message; accounts. A pull request that waits, and which of several that wait is answered:
-    whoever drives the machine keeps them. Clusters: leaders that change, replicas that lag. A
-    stream in memory, or one whose disk is synchronised now and then (every two minutes unless it
-    says otherwise), may lose what it acknowledged at a power failure: here nothing is lost.
+    Push consumers and flow control, priority groups, pausing; mirrors, sources, rollups, schedules,
+    time to live of one message; accounts. A pull request that waits, and which of several that wait
+    is answered: whoever drives the machine keeps them. Clusters: leaders that change, replicas that
+    lag. A stream in memory, or one whose disk is synchronised now and then (every two minutes
+    unless it says otherwise), may lose what it acknowledged at a power failure: here nothing is
+    lost.
 """
 
 from __future__ import annotations
@@ -32,12 +32,10 @@ from chaosharness.machines.machine import (
     Settled,
     Stored,
 )
+from chaosharness.machines.nats import administration, refusals
 from chaosharness.machines.nats import operations as op
-from chaosharness.machines.nats import refusals
 from chaosharness.machines.nats.consumer import Consumer
-from chaosharness.machines.nats.creation import refusal_of
 from chaosharness.machines.nats.stream import Record, Stream
-from chaosharness.machines.nats.subjects import overlap
 
 DEATHS: Final = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
 """Where notices of messages go that will never be handed out again: `DEATHS.STREAM.CONSUMER`."""
@@ -50,20 +48,34 @@ def _plainly(subject: str, body: bytes, about: Any) -> Any:
     return f"notice of {about}"
 
 
+def _none(message: Any) -> int:
+    return 0
+
+
 class NatsMachine:
     """The JetStream of one account.
 
     Args:
         notice: `notice(subject, body, about)` makes the message of a notice about another one.
+        header_bytes: How many bytes the headers of a message take.
+
+    Attributes:
+        of: The consumers of each stream, as they came.
+        keepers: Which stream keeps a subject, as far as asked.
     """
 
-    def __init__(self, notice: Callable[[str, bytes, Any], Any] = _plainly) -> None:
+    def __init__(
+        self,
+        notice: Callable[[str, bytes, Any], Any] = _plainly,
+        header_bytes: Callable[[Any], int] = _none,
+    ) -> None:
         self.notice = notice
+        self.header_bytes = header_bytes
         self.streams: dict[str, Stream] = {}
         self.consumers: dict[tuple[str, str], Consumer] = {}
         self.alarm = Alarm()
-        self._of: dict[str, list[Consumer]] = {}
-        self._keepers: dict[str, Stream] = {}
+        self.of: dict[str, list[Consumer]] = {}
+        self.keepers: dict[str, Stream] = {}
         self._facts: list[Fact] = []
         self._numbers = 0
         self._due: int | None = None
@@ -81,7 +93,10 @@ class NatsMachine:
         return do(self, operation, now)
 
     def due(self) -> int | None:
-        """Return when a message comes back, or is too old; None for never."""
+        """Return when a message comes back; None for never.
+
+        That one has been kept for too long wakes nobody: it is gone the next time anybody looks.
+        """
         moves = self.alarm.moves
         if moves != self._moves:
             self._due = self._soonest()
@@ -94,6 +109,11 @@ class NatsMachine:
             due = one.leases.due()
             if due is not None and (soonest is None or due < soonest):
                 soonest = due
+        return soonest
+
+    def _acts(self) -> int | None:
+        """Return when time changes anything: a message comes back, or is too old."""
+        soonest = self.due()
         for stream in self.streams.values():
             due = stream.ages()
             if due is not None and (soonest is None or due < soonest):
@@ -102,14 +122,14 @@ class NatsMachine:
 
     def tick(self, now: int) -> None:
         """Let messages come back and go, up to now, in the order in which they are due."""
-        while (due := self.due()) is not None and due <= now:
+        while (due := self._acts()) is not None and due <= now:
             self._act(due)
         self.alarm.settled(due)
 
     def _act(self, now: int) -> None:
         for stream in self.streams.values():
             for record in stream.too_old(now):
-                self._remove(stream, record, "expired", now)
+                self.remove(stream, record, "expired", now)
         for consumer in [*self.consumers.values()]:
             for sequence, lease in consumer.leases.expired(now):
                 if sequence not in consumer.stream.records:
@@ -138,66 +158,19 @@ class NatsMachine:
         self.tick(now)
         return self.consumers[stream, consumer].peek(most)
 
-    # ---- streams and consumers
-
-    def _create_stream(self, operation: op.CreateStream, now: int) -> Refusal | None:
-        name, settings = operation.stream, operation.settings
-        if name in self.streams:
-            same = self.streams[name].settings == settings
-            return None if same else refusals.NAME_TAKEN
-        for other in self.streams.values():
-            for mine in settings.subjects:
-                if any(overlap(mine, theirs) for theirs in other.settings.subjects):
-                    return refusals.SUBJECTS_OVERLAP
-        self.streams[name] = Stream(name, settings, self.alarm)
-        self._of[name] = []
-        return None
-
-    def _create_consumer(self, operation: op.CreateConsumer, now: int) -> Refusal | None:
-        stream = self.streams.get(operation.stream)
-        if stream is None:
-            return refusals.NO_STREAM
-        key = operation.stream, operation.consumer
-        settings = operation.settings
-        if key in self.consumers:
-            same = self.consumers[key].settings == settings
-            return None if same else refusals.CONSUMER_TAKEN
-        refusal = refusal_of(
-            settings, stream.settings, (one.settings for one in self._of[stream.name])
-        )
-        if refusal is not None:
-            return refusal
-        place = operation.place or operation.consumer
-        consumer = Consumer(operation.consumer, settings, stream, place, now, self.alarm)
-        self.consumers[key] = consumer
-        self._of[stream.name].append(consumer)
-        stream.readers.clear()
-        return None
-
-    def _delete_consumer(self, operation: op.DeleteConsumer, now: int) -> Refusal | None:
-        consumer = self.consumers.pop((operation.stream, operation.consumer), None)
-        if consumer is None:
-            return refusals.NO_CONSUMER
-        stream = consumer.stream
-        self._of[stream.name].remove(consumer)
-        stream.readers.clear()
-        self.alarm.moves += 1
-        if stream.settings.retention == "interest":
-            for record in [*stream.records.values()]:
-                self._drop_if_done(stream, record)
-        return None
-
     # ---- publishing
 
     def _publish(self, operation: op.Publish, now: int) -> op.Published | Refusal:
         subject, id = operation.subject, operation.id
-        stream = self._keepers.get(subject) or self._keeper(subject)
+        stream = self.keepers.get(subject) or self.keeper(subject)
         if stream is None:
             return refusals.NO_RESPONDERS
         message = operation.message
         self._numbers += 1
         if message is None:
             message = f"m{self._numbers}"
+        if stream.is_limited and self._is_too_large(stream, operation, message):
+            return refusals.TOO_LARGE
         expected = operation.expected
         if expected is not None and expected.stream not in (None, stream.name):
             return refusals.OTHER_STREAM
@@ -210,8 +183,8 @@ class NatsMachine:
         wanted, places = stream.readers.get(subject) or self._readers(stream, subject)
         if not wanted and stream.settings.retention == "interest":
             sequence = stream.skip()
-        elif stream.is_limited and stream.is_full(subject):
-            return refusals.FULL
+        elif stream.is_limited and (why := self._no_room(stream, operation, message)) is not None:
+            return why
         else:
             record = stream.append(subject, operation.body, message, now)
             sequence = record.sequence
@@ -223,14 +196,33 @@ class NatsMachine:
         self._facts.append(Stored(message, stream.name, places))
         if stream.is_limited:
             for record in stream.over_limits(subject):
-                self._remove(stream, record, "limit reached", now)
+                self.remove(stream, record, "limit reached", now)
         return op.Published(stream.name, sequence)
 
-    def _keeper(self, subject: str) -> Stream | None:
-        """Return the stream that keeps a subject: one at most does, and it stays."""
+    def _is_too_large(self, stream: Stream, operation: op.Publish, message: Any) -> bool:
+        most = stream.settings.message_bytes_max
+        return 0 < most < len(operation.body) + self.header_bytes(message)
+
+    def _no_room(self, stream: Stream, operation: op.Publish, message: Any) -> Refusal | None:
+        """Return why a stream cannot take a message; None if it can."""
+        settings, subject = stream.settings, operation.subject
+        if stream.is_full(subject):
+            return refusals.FULL
+        if settings.discard == "new" and settings.bytes_max > 0:
+            size = stream.size(subject, operation.body, self.header_bytes(message))
+            over = stream.bytes_kept() + size > settings.bytes_max
+            if over and stream.gives_way(subject) < size:
+                return refusals.FULL_OF_BYTES
+        return None
+
+    def keeper(self, subject: str) -> Stream | None:
+        """Return the stream that keeps a subject: one at most does."""
+        known = self.keepers.get(subject)
+        if known is not None:
+            return known
         for stream in self.streams.values():
             if stream.keeps(subject):
-                self._keepers[subject] = stream
+                self.keepers[subject] = stream
                 return stream
         return None
 
@@ -238,17 +230,20 @@ class NatsMachine:
         self, stream: Stream, subject: str
     ) -> tuple[tuple[Consumer, ...], tuple[str, ...]]:
         """Return which consumers of a stream want a subject, and what facts call them."""
-        wanted = tuple(one for one in self._of[stream.name] if one.wants(subject))
+        wanted = tuple(one for one in self.of[stream.name] if one.wants(subject))
         found = stream.readers[subject] = wanted, tuple(one.place for one in wanted)
         return found
 
-    def _remove(self, stream: Stream, record: Record, reason: str, now: int) -> None:
+    def remove(self, stream: Stream, record: Record, reason: str, now: int) -> None:
         """Let a message go, whoever wants it still."""
         stream.remove(record.sequence)
-        for consumer in self._of[stream.name]:
+        for consumer in self.of[stream.name]:
             sequence = record.sequence
             held = sequence in consumer.pending
             times = consumer.times.get(sequence, 0)
+            if held and not consumer.wants(record.subject):
+                consumer.haunt(sequence, now)  # it was changed since: nobody tells it
+                continue
             if not (held and consumer.acks_all):
                 consumer.release(sequence)
                 consumer.times.pop(sequence, None)
@@ -280,6 +275,11 @@ class NatsMachine:
         while consumer.back:
             most = consumer.settings.deliver_max
             sequence = consumer.back.pop(0)
+            if sequence not in consumer.stream.records:  # it is found to be gone, and done
+                consumer.release(sequence)
+                consumer.told = consumer.floor
+                consumer.times.pop(sequence, None)
+                continue
             consumer.times[sequence] = consumer.times.get(sequence, 0) + 1
             times = consumer.times[sequence] + 1
             if not 0 < most < times:
@@ -301,7 +301,7 @@ class NatsMachine:
         pending = consumer.new()
         if not consumer.acks:
             self.emit(Settled(message, consumer.place, holder))
-            self._drop_if_done(stream, record)
+            self.drop_if_done(stream, record)
         return op.Fetched(record.subject, record.body, handle, message, pending, record.stored_ms)
 
     def _exceed(self, consumer: Consumer, sequence: int, times: int, now: int) -> None:
@@ -321,7 +321,7 @@ class NatsMachine:
         about = consumer.stream.records[sequence].message
         words = {"stream": consumer.stream.name, "consumer": consumer.name}
         subject = ".".join((DEATHS, *words.values()))
-        keeper = self._keeper(subject)
+        keeper = self.keeper(subject)
         if keeper is None or keeper.is_full(subject):
             return None, None, ()
         wanted, places = self._readers(keeper, subject)
@@ -336,7 +336,7 @@ class NatsMachine:
         for one in wanted:
             one.offer(record)
         for old in keeper.over_limits(subject):
-            self._remove(keeper, old, "limit reached", now)
+            self.remove(keeper, old, "limit reached", now)
         return message, keeper.name, places
 
     # ---- settling
@@ -376,7 +376,7 @@ class NatsMachine:
             holder = lease.holder if lease is not None else None
             self._facts.append(Settled(record.message, consumer.place, holder))
         if stream.is_emptied:
-            self._drop_if_done(stream, record)
+            self.drop_if_done(stream, record)
         return None
 
     def _settle_all(self, consumer: Consumer, handle: op.Handle, reason: str) -> None:
@@ -400,21 +400,22 @@ class NatsMachine:
                 self.emit(Buried(one.message, consumer.place, None, reason))
             else:
                 self._facts.append(Settled(one.message, consumer.place, holder))
-            self._drop_if_done(stream, one)
+            self.drop_if_done(stream, one)
         if last in stream.records:
-            self._drop_if_done(stream, stream.records[last])
+            self.drop_if_done(stream, stream.records[last])
         return True
 
-    def _drop_if_done(self, stream: Stream, record: Record) -> None:
+    def drop_if_done(self, stream: Stream, record: Record) -> None:
         """Let a message go that a stream keeps for its consumers, once nobody needs it."""
         if stream.settings.retention == "limits":
             return
-        others = self._of[stream.name]
+        others = self.of[stream.name]
         if record.sequence in stream.records and not any(one.needs(record) for one in others):
             stream.remove(record.sequence)
             for one in others:
-                one.release(record.sequence)
-                one.times.pop(record.sequence, None)
+                if one.wants(record.subject):  # one that was changed since is not told
+                    one.release(record.sequence)
+                    one.times.pop(record.sequence, None)
 
     def _nak(self, operation: op.Nak, now: int) -> Refusal | None:
         handle = operation.handle
@@ -425,7 +426,10 @@ class NatsMachine:
         record = consumer.stream.records.get(sequence)
         out_of_range = not consumer.floor[0] < handle.delivery <= consumer.deliveries
         if record is None or out_of_range or sequence not in consumer.pending:
-            if record is not None:
+            if record is None and not out_of_range and sequence in consumer.pending:
+                if sequence not in consumer.back:
+                    consumer.back.append(sequence)  # it is gone, which the next fetch finds out
+            elif record is not None:
                 self.emit(Ignored(record.message, consumer.place, "it is settled"))
             return None
         lease = consumer.leases.release(sequence)
@@ -486,9 +490,7 @@ class NatsMachine:
 
 Do = Callable[[NatsMachine, Any, int], Any]
 DO: Final[dict[type, Do]] = {
-    op.CreateStream: NatsMachine._create_stream,
-    op.CreateConsumer: NatsMachine._create_consumer,
-    op.DeleteConsumer: NatsMachine._delete_consumer,
+    **administration.DO,
     op.Publish: NatsMachine._publish,
     op.Fetch: NatsMachine._fetch,
     op.Ack: NatsMachine._ack,

@@ -40,17 +40,59 @@ class CreateStream:
 
 
 @attrs.define(unsafe_hash=True)
+class UpdateStream:
+    """STREAM.UPDATE: a stream goes by other settings from now on."""
+
+    stream: str
+    settings: StreamSettings
+
+
+@attrs.define(unsafe_hash=True)
+class DeleteStream:
+    """STREAM.DELETE: with its messages and its consumers."""
+
+    stream: str
+
+
+@attrs.define(unsafe_hash=True)
+class PurgeStream:
+    """STREAM.PURGE: take messages out of a stream, whoever wants them still.
+
+    Attributes:
+        subject: Only those of it, wildcards and all.
+        sequence: Only those before it; 0: all.
+        keep: How many of the newest stay.
+    """
+
+    stream: str
+    subject: str | None = None
+    sequence: int = 0
+    keep: int = 0
+
+
+@attrs.define(unsafe_hash=True)
+class DeleteMessage:
+    """STREAM.MSG.DELETE."""
+
+    stream: str
+    sequence: int
+
+
+@attrs.define(unsafe_hash=True)
 class CreateConsumer:
     """CONSUMER.CREATE.
 
     Attributes:
         place: What facts call it; None: its name.
+        or_update: Whether one that is there goes by these settings from now on, as far as they
+            may change; else it must have them already.
     """
 
     stream: str
     consumer: str
     settings: ConsumerSettings
     place: str | None = None
+    or_update: bool = False
 
 
 @attrs.define(unsafe_hash=True)

@@ -20,6 +20,11 @@ NAME_TAKEN: Final = Refusal("10058", "stream name already in use with a differen
 SUBJECTS_OVERLAP: Final = Refusal("10065", "subjects overlap with an existing stream")
 OTHER_STREAM: Final = Refusal("10060", "expected stream does not match")
 FULL: Final = Refusal("10077", "maximum messages exceeded")
+TOO_LARGE: Final = Refusal("10054", "message size exceeds maximum allowed")
+FULL_OF_BYTES: Final = Refusal("10077", "maximum bytes exceeded")
+NOTHING_TO_DELETE: Final = Refusal("10057", "no message found")
+BAD_REQUEST: Final = Refusal("10003", "bad request")
+TOO_MANY_CONSUMERS: Final = Refusal("10026", "maximum consumers limit reached")
 CONSUMER_TAKEN: Final = Refusal("10148", "consumer already exists")
 BACKOFF_TOO_LONG: Final = Refusal(
     "10116", "max deliver is required to be > length of backoff values"
@@ -38,9 +43,11 @@ NOT_FILTERED: Final = Refusal(
 )
 NOT_UNIQUE: Final = Refusal("10100", "filtered consumer not unique on workqueue stream")
 FILTERS_OVERLAP: Final = Refusal("10138", "consumer subject filters cannot overlap")
-FILTER_OUTSIDE: Final = Refusal(
-    "10093", "consumer filter subject is not a valid subset of the interest subjects"
-)
+
+
+def no_sequence(sequence: int) -> Refusal:
+    """Return the refusal to delete a message that is not in a stream in memory."""
+    return Refusal("10043", f"sequence {sequence} not found")
 
 
 def wrong_sequence(last: int) -> Refusal:
@@ -51,3 +58,13 @@ def wrong_sequence(last: int) -> Refusal:
 def wrong_id(last: str) -> Refusal:
     """Return the refusal of a message that expected another last message id."""
     return Refusal("10070", f"wrong last msg ID: {last}")
+
+
+def wrong_stream(why: str) -> Refusal:
+    """Return the refusal of settings that a stream cannot have, or not any more."""
+    return Refusal("10052", why)
+
+
+def unchangeable(what: str) -> Refusal:
+    """Return the refusal of a consumer that is there, and differs in what stays as it is."""
+    return Refusal("10012", f"{what} can not be updated")

@@ -11,6 +11,7 @@ from chaosharness.machines.nats.subjects import is_valid
 
 Retention = Literal["limits", "interest", "workqueue"]
 Discard = Literal["old", "new"]
+Storage = Literal["file", "memory"]
 AckPolicy = Literal["explicit", "all", "none"]
 DeliverPolicy = Literal[
     "all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"
@@ -80,6 +81,10 @@ class StreamSettings:
         age_ms_max: How long it keeps a message; 0: no limit.
         discard: What gives way at `msgs_max`: the `old`est message, or the `new` one, refused.
         duplicate_window_ms: How long a message id is recognised.
+        bytes_max: Bytes it keeps, headers and some 30 bytes a message among them; -1: no limit.
+        message_bytes_max: Bytes of a message, with its headers; -1: no limit.
+        storage: Where it keeps them: a message takes a few bytes more in a `file`.
+        consumers_max: How many consumers it may have; -1: no limit.
 
     Source:
         nats-server 2.15, `server/stream.go` (`checkStreamCfg`); NATS documentation, "Streams".
@@ -96,6 +101,12 @@ class StreamSettings:
     duplicate_window_ms: int | None = attrs.field(
         default=None, validator=at_least(WINDOW_MS_MIN, or_none=True)
     )
+    bytes_max: int = attrs.field(default=UNLIMITED, validator=at_least(1, or_unlimited=True))
+    message_bytes_max: int = attrs.field(
+        default=UNLIMITED, validator=at_least(1, or_unlimited=True)
+    )
+    storage: Storage = attrs.field(default="file", validator=_word(Storage))
+    consumers_max: int = attrs.field(default=UNLIMITED, validator=at_least(1, or_unlimited=True))
 
     def __attrs_post_init__(self) -> None:
         if 0 < self.age_ms_max < AGE_MS_MIN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -30,6 +30,7 @@ class Stream:
         name: Its name.
         settings: What it goes by.
         alarm: Of its machine.
+        header_bytes: How many bytes the headers of a message take.
 
     Attributes:
         readers: The consumers that want a subject, and what facts call them, as far as asked.
@@ -37,19 +38,34 @@ class Stream:
         is_limited: Whether it may be full, or let messages go because others came.
     """
 
-    def __init__(self, name: str, settings: StreamSettings, alarm: Alarm) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: StreamSettings,
+        alarm: Alarm,
+        header_bytes: Callable[[Any], int],
+    ) -> None:
         self.name = name
-        self.settings = settings
         self.readers: dict[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {}
-        self.is_emptied = settings.retention != "limits"
-        self.is_limited = settings.msgs_max > 0 or settings.msgs_per_subject_max > 0
+        self._header_bytes = header_bytes
         self._alarm = alarm
-        self._age_ms_max = settings.age_ms_max
         self.records: dict[int, Record] = {}
         self.last = 0
         self.last_id = ""
         self._known: dict[str, tuple[int, int, Any]] = {}
         self._keeps: dict[str, bool] = {}
+        self.change(settings)
+
+    def change(self, settings: StreamSettings) -> None:
+        """Go by other settings from now on."""
+        self.settings = settings
+        self.is_emptied = settings.retention != "limits"
+        most = (settings.msgs_max, settings.msgs_per_subject_max)
+        self.is_limited = max(*most, settings.bytes_max, settings.message_bytes_max) > 0
+        self._age_ms_max = settings.age_ms_max
+        self._keeps.clear()
+        self.readers.clear()
+        self._alarm.moves += 1
 
     def keeps(self, subject: str) -> bool:
         """Say whether a subject is one of the stream's."""
@@ -87,6 +103,24 @@ class Stream:
 
     # ---- coming and going
 
+    def size(self, subject: str, body: bytes, header_bytes: int) -> int:
+        """Return how many bytes a message takes, with what the store adds to it.
+
+        Source:
+            nats-server 2.15, `server/filestore.go` (`fileStoreMsgSizeRaw`), `server/memstore.go`
+            (`memStoreMsgSizeRaw`).
+        """
+        length = len(subject) + header_bytes + len(body)
+        if self.settings.storage == "memory":
+            return length + 16
+        return length + (34 if header_bytes else 30)
+
+    def bytes_kept(self) -> int:
+        """Return how many bytes its messages take."""
+        extra, size = self._header_bytes, self.size
+        found = self.records.values()
+        return sum(size(one.subject, one.body, extra(one.message)) for one in found)
+
     def is_full(self, subject: str) -> bool:
         """Say whether a message is refused, as `discard` has it."""
         settings = self.settings
@@ -94,6 +128,14 @@ class Stream:
             return False
         most = settings.msgs_per_subject_max
         return not 0 < most <= len(self.of_subject(subject))  # else it takes another's place
+
+    def gives_way(self, subject: str) -> int:
+        """Return how many bytes go where another message of a subject comes."""
+        there, most = self.of_subject(subject), self.settings.msgs_per_subject_max
+        if not 0 < most <= len(there):
+            return 0
+        oldest = there[0]
+        return self.size(subject, oldest.body, self._header_bytes(oldest.message))
 
     def of_subject(self, subject: str) -> list[Record]:
         """Return the messages of a subject, the oldest first."""
@@ -114,14 +156,12 @@ class Stream:
         self.last = last = self.last + 1
         record = self.records[last] = Record(last, subject, body, message, now)
         if self._age_ms_max:
-            self._alarm.at(now + self._age_ms_max)
+            self._alarm.not_before = min(self._alarm.not_before, now + self._age_ms_max)
         return record
 
     def remove(self, sequence: int) -> None:
         """Keep a message no longer."""
         del self.records[sequence]
-        if self._age_ms_max:
-            self._alarm.moves += 1
 
     def over_limits(self, subject: str) -> Iterator[Record]:
         """Yield what has to go, now that a message has come; whoever asks takes each away."""
@@ -131,6 +171,8 @@ class Stream:
             found = self.of_subject(subject)
             yield from found[: max(len(found) - most, 0)]
         while 0 < settings.msgs_max < len(self.records) and settings.discard == "old":
+            yield next(iter(self.records.values()))
+        while 0 < settings.bytes_max < self.bytes_kept() and settings.discard == "old":
             yield next(iter(self.records.values()))
 
     def too_old(self, now: int) -> list[Record]:

@@ -5,7 +5,7 @@ Source:
     "Time-To-Live" ("Queue TTL"), "Consumers". Which refusal, and its words, was observed on 3.10.8.
 
 Not modelled:
-    Names that the server makes up; policies; permissions; internal and auto-delete exchanges.
+    Names that the server makes up; policies; permissions.
 """
 
 from __future__ import annotations
@@ -63,6 +63,12 @@ def no_queue(name: str) -> Refusal:
     return Refusal("404", f"NOT_FOUND - no queue '{name}' in vhost '/'")
 
 
+def internal_exchange(name: str) -> Refusal:
+    """Return what a client is told that publishes where only exchanges do."""
+    words = f"ACCESS_REFUSED - cannot publish to internal exchange '{name}' in vhost '/'"
+    return Refusal("403", words)
+
+
 def no_exchange(name: str) -> Refusal:
     """Return what a client is told of an exchange that is not there."""
     return Refusal("404", f"NOT_FOUND - no exchange '{name}' in vhost '/'")
@@ -103,7 +109,7 @@ class Declared:
         self.changes = 0
         self.routes = Routes()
         for exchange in exchanges:
-            self.routes.exchanges[exchange.name] = exchange
+            self.routes.add(exchange)
         self._blueprint_bindings = [
             (name, binding)
             for name, exchange in self.routes.exchanges.items()
@@ -206,7 +212,7 @@ class Declared:
         queue.gone = True
         queue.owner = None
         node.queues.pop(queue.name, None)
-        self.routes.forget("queue", queue.name)
+        self._let_go(self.routes.forget("queue", queue.name))
         for taker in queue.takers.all():
             taker.channel.takers.remove(taker)
             queue.takers.leave(taker)
@@ -225,6 +231,8 @@ class Declared:
         *,
         alternate: str | None = None,
         durable: bool = True,
+        auto_delete: bool = False,
+        internal: bool = False,
     ) -> OpenExchange | Refusal:
         """Declare an exchange; without a kind only ask for it (`passive`)."""
         found = self.routes.exchanges.get(name)
@@ -238,12 +246,20 @@ class Declared:
             why = None if name in PREDECLARED else reserved("exchange", name)
             if why is not None:
                 return why
-            found = OpenExchange(name, kind, alternate=alternate, durable=durable)
-            self.routes.exchanges[name] = found
+            found = OpenExchange(
+                name,
+                kind,
+                alternate=alternate,
+                durable=durable,
+                auto_delete=auto_delete,
+                internal=internal,
+            )
+            self.routes.add(found)
             self.changes += 1
             self.routes.changed()
         elif kind is not None:
-            why = other_exchange(found, kind, alternate, durable)
+            flags = {"durable": durable, "auto_delete": auto_delete, "internal": internal}
+            why = other_exchange(found, kind, alternate, flags)
             return found if why is None else why
         return found
 
@@ -258,10 +274,16 @@ class Declared:
             return None
         if if_unused and found.bindings:
             return Refusal("406", f"PRECONDITION_FAILED - exchange '{name}' in vhost '/' in use")
-        del self.routes.exchanges[name]
+        self.routes.discard(name)
         self.changes += 1
-        self.routes.forget("exchange", name)
+        self._let_go(self.routes.forget("exchange", name))
         return None
+
+    def _let_go(self, lost: Iterable[OpenExchange]) -> None:
+        """Delete the exchanges that go with their last binding."""
+        for exchange in lost:
+            if exchange.auto_delete and not exchange.bindings:
+                self.delete_exchange(exchange.name)
 
     def bind(self, channel: Channel, exchange: str, binding: Binding) -> Refusal | None:
         """Bind a queue, or another exchange, to an exchange."""
@@ -281,7 +303,10 @@ class Declared:
         if not exchange:
             return DEFAULT_EXCHANGE
         if exchange in self.routes.exchanges:
-            self.changes += self.routes.exchanges[exchange].unbind(binding)
+            found = self.routes.exchanges[exchange]
+            if found.unbind(binding):
+                self.changes += 1
+                self._let_go([found])
             self.routes.changed()
         return None
 
@@ -310,14 +335,16 @@ def _locked(name: str) -> Refusal:
 
 
 def other_exchange(
-    current: OpenExchange, kind: str, alternate: str | None, durable: bool
+    current: OpenExchange, kind: str, alternate: str | None, flags: Mapping[str, bool]
 ) -> Refusal | None:
     """Say where a declaration differs from the exchange that is there, if it does."""
     what = f"exchange '{current.name}'"
     if kind != current.kind:
         return _differs("type", what, f"received '{kind}' but current is '{current.kind}'")
-    if durable != current.durable:
-        return _differs("durable", what, _flags(durable, current.durable))
+    for flag, asked in flags.items():
+        there = getattr(current, flag)
+        if asked != there:
+            return _differs(flag, what, _flags(asked, there))
     if alternate != current.alternate:
         return _differs("alternate-exchange", what, _values(alternate, current.alternate))
     return None

@@ -49,9 +49,14 @@ class Binding:
 
 
 class OpenExchange:
-    """An exchange with its bindings."""
+    """An exchange with its bindings.
 
-    __slots__ = ("alternate", "bindings", "durable", "kind", "name")
+    Attributes:
+        auto_delete: Whether it goes with its last binding.
+        internal: Whether only other exchanges publish to it.
+    """
+
+    __slots__ = ("alternate", "auto_delete", "bindings", "durable", "internal", "kind", "name")
 
     def __init__(
         self,
@@ -61,9 +66,13 @@ class OpenExchange:
         *,
         alternate: str | None = None,
         durable: bool = True,
+        auto_delete: bool = False,
+        internal: bool = False,
     ) -> None:
         self.name = name
         self.kind = kind
+        self.auto_delete = auto_delete
+        self.internal = internal
         self.bindings = list(bindings)
         self.alternate = alternate
         self.durable = durable
@@ -101,13 +110,30 @@ class OpenExchange:
 
 
 class Routes:
-    """All exchanges of a node, and what is known of ways through them."""
+    """All exchanges of a node, and what is known of ways through them.
 
-    __slots__ = ("_known", "exchanges")
+    Attributes:
+        exchanges: By name.
+        open: Those that clients may publish to.
+    """
+
+    __slots__ = ("_known", "exchanges", "open")
 
     def __init__(self) -> None:
         self.exchanges: dict[str, OpenExchange] = {}
+        self.open: set[str] = set()
         self._known: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def add(self, exchange: OpenExchange) -> None:
+        """Know an exchange."""
+        self.exchanges[exchange.name] = exchange
+        if not exchange.internal:
+            self.open.add(exchange.name)
+
+    def discard(self, name: str) -> None:
+        """Know an exchange no longer."""
+        del self.exchanges[name]
+        self.open.discard(name)
 
     def changed(self) -> None:
         """Forget what was known: something was declared, bound or deleted."""
@@ -152,15 +178,22 @@ class Routes:
                     todo.append(name)
         return by_headers
 
-    def forget(self, destination: Destination, name: str) -> None:
-        """Take away all bindings to a queue or an exchange that is deleted."""
+    def forget(self, destination: Destination, name: str) -> list[OpenExchange]:
+        """Take away all bindings to a queue or an exchange that is deleted.
+
+        Returns:
+            The exchanges that lost some.
+        """
+        lost = []
         for exchange in self.exchanges.values():
+            before = exchange.bindings
             exchange.bindings = [
-                one
-                for one in exchange.bindings
-                if (one.destination, one.name) != (destination, name)
+                one for one in before if (one.destination, one.name) != (destination, name)
             ]
+            if len(exchange.bindings) < len(before):
+                lost.append(exchange)
         self.changed()
+        return lost
 
 
 def words_of(key: str) -> tuple[str, ...]:

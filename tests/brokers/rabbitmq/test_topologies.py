@@ -333,11 +333,53 @@ def test_what_is_declared_bound_purged_and_deleted():
             "406 PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'ex'",
         ),
         (lambda _, publish: publish("k", 1, exchange="no"), "404 NOT_FOUND - no exchange 'no'"),
+        *(
+            (
+                lambda rabbit, _, flag=flag: rabbit.exchange_declare("ex", "topic", **{flag: True}),
+                f"406 PRECONDITION_FAILED - inequivalent arg '{flag}' for exchange 'ex' in vhost "
+                "'/': received 'true' but current is 'false'",
+            )
+            for flag in ("auto_delete", "internal")
+        ),
     ],
 )
 def test_what_the_broker_refuses_the_caller_sees(step, words):
     [refused] = managed([step])
     assert refused.startswith(words)
+
+
+def test_an_exchange_goes_with_its_last_binding():
+    found = managed(
+        [
+            lambda rabbit, _: rabbit.exchange_declare("first", "fanout", auto_delete=True),
+            lambda rabbit, _: rabbit.exchange_declare("then", "fanout", auto_delete=True),
+            lambda rabbit, _: rabbit.exchange_bind("then", "first"),
+            lambda rabbit, _: rabbit.queue_bind("a", "then"),
+            lambda rabbit, publish: publish("k", 1, exchange="first"),
+            lambda rabbit, _: rabbit.queue_unbind("a", "then", "other"),  # there is none
+            lambda rabbit, _: rabbit.exchange_declare("first", "fanout", passive=True),
+            lambda rabbit, _: rabbit.queue_unbind("a", "then"),
+            lambda rabbit, publish: publish("k", 2, exchange="first"),
+        ]
+    )
+    assert found[:-1] == [None] * 8
+    assert found[-1].startswith("404 NOT_FOUND - no exchange 'first'")
+
+
+def test_only_exchanges_publish_to_an_internal_one():
+    found = managed(
+        [
+            lambda rabbit, _: rabbit.exchange_declare("inner", "fanout", internal=True),
+            lambda rabbit, _: rabbit.exchange_declare("outer", "fanout"),
+            lambda rabbit, _: rabbit.exchange_bind("inner", "outer"),
+            lambda rabbit, _: rabbit.queue_bind("a", "inner"),
+            lambda rabbit, publish: publish("k", 1, exchange="outer"),
+            lambda rabbit, publish: publish("k", 2, exchange="inner"),
+        ]
+    )
+    assert found[:-1] == [None] * 5
+    words = "403 ACCESS_REFUSED - cannot publish to internal exchange 'inner' in vhost '/'"
+    assert found[-1].startswith(words)
 
 
 def test_a_publisher_that_shares_its_channel_takes_the_consumers_down_with_a_404():

@@ -87,6 +87,7 @@ any_exchange = op(
     exchanges,
     st.sampled_from(["direct", "topic", "fanout", "headers"]),
     st.sampled_from([None, *EXCHANGES]),
+    st.sampled_from([*[None] * 8, "auto_delete", "internal"]),
 )
 
 

@@ -22,7 +22,7 @@ from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.topology import Queue
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.rabbitmq.deaths import deaths_in
-from chaosharness.machines.rabbitmq.declared import no_exchange
+from chaosharness.machines.rabbitmq.declared import internal_exchange, no_exchange
 from chaosharness.machines.rabbitmq.exchanges import Binding
 from chaosharness.machines.rabbitmq.node import Node, Watcher
 from chaosharness.machines.rabbitmq.takers import Channel, OpenQueue, Push, Taker
@@ -110,8 +110,11 @@ class Machine(Watcher):
     def purge(self, at: int, name: str) -> Any:
         return self.node.declared.purge(self.channels[at], name)
 
-    def exchange(self, at: int, name: str, kind: str, alternate: str | None) -> Any:
-        found = self.node.declared.exchange(name, kind, alternate=alternate)
+    def exchange(
+        self, at: int, name: str, kind: str, alternate: str | None, flag: str | None = None
+    ) -> Any:
+        flags = {flag: True} if flag else {}
+        found = self.node.declared.exchange(name, kind, alternate=alternate, **flags)
         return found if isinstance(found, Refusal) else "ok"
 
     def delete_exchange(self, at: int, name: str, if_unused: bool) -> Any:
@@ -127,6 +130,8 @@ class Machine(Watcher):
     ) -> Any:
         if exchange and exchange not in self.node.declared.routes.exchanges:
             return no_exchange(exchange)
+        if exchange and exchange not in self.node.declared.routes.open:
+            return internal_exchange(exchange)
         names = self.node.route(exchange, key, headers)
         refusing = self.node.refusing(names)
         copy = Copy(key, None, headers, body.encode(), exchange=exchange, priority=priority)
@@ -296,9 +301,12 @@ class Server:
     def purge(self, at: int, name: str) -> Any:
         return self.channels[at].queue_purge(self.name(name)).method.message_count
 
-    def exchange(self, at: int, name: str, kind: str, alternate: str | None) -> Any:
+    def exchange(
+        self, at: int, name: str, kind: str, alternate: str | None, flag: str | None = None
+    ) -> Any:
         arguments = {"alternate-exchange": self.name(alternate)} if alternate else {}
-        self.channels[at].exchange_declare(self.name(name), kind, arguments=arguments)
+        flags = {flag: True} if flag else {}
+        self.channels[at].exchange_declare(self.name(name), kind, arguments=arguments, **flags)
         return "ok"
 
     def delete_exchange(self, at: int, name: str, if_unused: bool) -> Any:

@@ -21,6 +21,7 @@ from chaosharness.adapters.kafka.aiokafka.membership import Membership
 from chaosharness.adapters.kafka.aiokafka.places import Places
 from chaosharness.adapters.kafka.aiokafka.records import (
     LIBRARY,
+    MOVED_ON,
     Place,
     left_out,
     raised_for,
@@ -91,6 +92,8 @@ class Consumer(Places):
         self._chosen: tuple[Place, ...] | None = None
         self._listener: Any = None
         self._in: Membership | None = None
+        self._early: set[Place] = set()
+        self._last: dict[Place, int] = {}
         self._started = self.closed = False
         self._lasts_ms: int = options.get("request_timeout_ms", 40_000)
         self.label = f"aiokafka-{self._incarnation.label}"
@@ -131,6 +134,10 @@ class Consumer(Places):
         """Commit what was handed out, if it commits by itself; leave the group."""
         if not self.closed:
             self.closed = True
+            if self._in is not None:  # what it had it goes on to show
+                consumer = self._in.consumer
+                self._chosen, self._early = consumer.assignment(), set()
+                self._last = {one: consumer.position(*one) for one in self._chosen}
             await self._leave()
 
     async def _enter(self) -> None:
@@ -170,6 +177,8 @@ class Consumer(Places):
             logs = self._cluster.logs
             places = tuple((one, index) for one in self._topics for index in range(len(logs[one])))
         mine.choose(places)
+        if self._early:
+            mine.consumer.pause(*self._early)
         if self._group is None and self._how["reset"] == "latest":
             for place in places:
                 mine.consumer.seek(*place, mine.consumer.watermarks(*place)[1])
@@ -290,10 +299,11 @@ class Consumer(Places):
     async def _ready(self, what: str) -> Membership:
         if self.closed:
             raise errors.ConsumerStoppedError
+        self._begun("check_errors")
         if self._joining is not None:
             await self._joining
         if self._in is None:
-            left_out(f"{what}() before start(), or of nothing", ": it waits for ever, or fails")
+            left_out(f"{what}() of nothing", ": it waits for ever")
         return self._in
 
     async def _polled(
@@ -347,18 +357,23 @@ class Consumer(Places):
         """Commit what was handed out, or offsets."""
         if self._group is None:
             raise errors.IllegalOperation("Requires group_id")
-        if self._in is None:
-            raise errors.IllegalStateError("Not subscribed to any topics")
+        mine = self._in
+        if mine is None and not self.closed:
+            wanted = self._topics or self._chosen is not None
+            words = "No partitions assigned" if wanted else "Not subscribed to any topics"
+            raise errors.IllegalStateError(words)
         scope = current_scope("commit", self._world)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.commit")
         meant: dict[Place, int] | None = None
         if offsets is not None:
             found = commit_structure_validate(offsets)
             meant = {(one.topic, one.partition): at.offset for one, at in found.items()}
-            for one in () if self._in.expelled else found:
+            for one in () if mine is not None and mine.expelled else found:
                 if one not in self.assignment():
                     raise errors.IllegalStateError(f"Partition {one} is not assigned")
-        await self._in.commit(meant)
+        if mine is None:  # it has left its group
+            raise errors.CommitFailedError(MOVED_ON)
+        await mine.commit(meant)
 
 
 class Records(list[Any]):

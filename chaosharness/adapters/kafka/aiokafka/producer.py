@@ -44,6 +44,7 @@ from chaosharness.handlers.port import current_scope
 from chaosharness.kernel.spans import EPOCH_MS
 
 SECOND_MS: Final = 1_000
+UNSTARTED: Final = "TransactionState.UNINITIALIZED"
 READY: Final = "TransactionState.READY"
 IN_TRANSACTION: Final = "TransactionState.IN_TRANSACTION"
 ENDING: Final = {
@@ -93,7 +94,7 @@ class Producer:
         self._sender: Sender | None = None
         self._under_way: dict[asyncio.Future[Any], None] = {}
         self._transaction: Any = None
-        self._state = READY
+        self._state = UNSTARTED
         self._wrong: BaseException | None = None
         self.closed = False
         self._world.know_duration(linger_ms)
@@ -111,6 +112,7 @@ class Producer:
         else:  # all replicas have one configuration: each is taken for its own
             name = f"{self._transactional_id}#{scope.incarnation.replica}"
             publish = self._transaction = self._cluster.publisher(transactional_id=name)
+            self._state = READY
         self._sender = Sender(publish, self._idempotent, asks_on=False, order="one in flight")
 
     async def stop(self) -> None:
@@ -142,7 +144,8 @@ class Producer:
     ) -> asyncio.Future[Any]:
         """Hand a record over, and return what comes of it as a future."""
         scope = current_scope("send", self._world)
-        assert not (value is None and key is None), "Need at least one: key or value"
+        if value is None and key is None:
+            raise AssertionError("Need at least one: key or value")
         sender = self._sender
         if sender is None:
             left_out("send() before start()", ": it waits for ever")
@@ -158,8 +161,10 @@ class Producer:
                 note_lost(scope, self._cluster, topic, heard=True)
                 raise
         if partition is not None:
-            assert partition >= 0
-            assert partition < len(self._cluster.logs[topic]), "Unrecognized partition"
+            if partition < 0:
+                raise AssertionError
+            if partition >= len(self._cluster.logs[topic]):
+                raise AssertionError("Unrecognized partition")
         if self._transactional_id is not None and self._state != IN_TRANSACTION:
             raise errors.IllegalOperation("Can't send messages while not in transaction")
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
@@ -251,6 +256,8 @@ class Producer:
         self._ensure()
         if self._wrong is not None:
             raise self._wrong
+        if self._state == UNSTARTED:
+            left_out("begin_transaction() before start()", ": it waits for ever")
         self._go(READY, IN_TRANSACTION)
         try:
             self._transaction.begin()

@@ -92,6 +92,7 @@ class Consumer:
         self._untold: list[str] = []
         self._looks_at = 0
         self._chosen = self._too_slow = False
+        self._met: set[str] = set()
         self._open = True
         self._stored: dict[Place, int] = {}
         self._positions: dict[Place, int] = {}
@@ -105,6 +106,8 @@ class Consumer:
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
         """Return what the cluster is like: all topics, or one."""
         note_spoken(current_scope("list_topics", self._world), LIBRARY, self._cluster.name)
+        if topic is not None:
+            self._met.add(topic)
         return cluster_metadata(self._cluster, topic)
 
     def __getattr__(self, name: str) -> Any:
@@ -222,6 +225,7 @@ class Consumer:
                 self._consumer = self._made(topics)
             self._consumer.assign(*places)
             self._chosen = True
+            self._met.update(topics)
         mine = set(self._consumer.assignment())
         set_out(self._consumer, [one for one in partitions if place_of(one) in mine])
 
@@ -237,6 +241,9 @@ class Consumer:
         """Likewise of some log partitions."""
         self._alive()
         places = set(places_of(partitions))
+        if places and not self.assignment():
+            code = KafkaError._INVALID_ARG
+            raise refusal(code, "Can't subtract from empty assignment")
         if self._chosen:
             self._consumer.assign(
                 *(one for one in self._consumer.assignment() if one not in places)
@@ -250,6 +257,7 @@ class Consumer:
     def position(self, partitions: Any) -> list[TopicPartition]:
         """Return the offset behind the last record that was handed out, of each."""
         self._alive()
+        self._met.update(topic for topic, _ in places_of(partitions))
         at = {place: self._positions.get(place, OFFSET_INVALID) for place in places_of(partitions)}
         return behind(at)
 
@@ -266,8 +274,12 @@ class Consumer:
         """Return the first offset of a log partition, and that of the next record."""
         self._alive()
         [(topic, index)] = places_of([partition])
+        if cached:
+            self._met.add(topic)
         logs = self._cluster.machine.logs.get(topic, ())
         if not 0 <= index < len(logs):
+            if cached:
+                return OFFSET_INVALID, OFFSET_INVALID
             code = KafkaError._UNKNOWN_PARTITION
             raise refusal(code, f"Failed to get watermark offsets: {words_of(code)}")
         log = logs[index]
@@ -285,8 +297,11 @@ class Consumer:
         """Go on at an offset."""
         self._alive()
         [place] = places_of([partition])
-        if self._consumer is None or place not in self._consumer.assignment():
-            code = KafkaError._STATE
+        mine = [] if self._consumer is None else self._consumer.assignment()
+        self._met.update(topic for topic, _ in mine)
+        if self._consumer is None or place not in mine:
+            known = place[0] in self._met  # of others it has never asked the cluster
+            code = KafkaError._STATE if known else KafkaError._UNKNOWN_PARTITION
             raise refusal(code, f"Failed to seek to offset {partition.offset}: {words_of(code)}")
         set_out(self._consumer, [partition])
 

@@ -44,9 +44,11 @@ def places_of(partitions: Iterable[Any]) -> list[Place]:
     Raises:
         TypeError: They are no TopicPartitions.
     """
+    if not isinstance(partitions, list):
+        raise TypeError("requires list of TopicPartition")
     found = list(partitions)
     if not all(isinstance(one, TopicPartition) for one in found):
-        raise TypeError("requires list of TopicPartition")
+        raise TypeError("expected cimpl.TopicPartition")
     return [place_of(one) for one in found]
 
 

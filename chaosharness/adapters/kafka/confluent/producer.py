@@ -88,6 +88,7 @@ class Producer:
             settings.number("topic.metadata.propagation.max.ms", PROPAGATION_MS)
         )
         self._asked_for: dict[str, int] = {}
+        self._met: dict[str, int] = {}
         self._given_up: set[str] = set()
         self._since_ms = self._world.now
         self._purged = 0
@@ -189,8 +190,10 @@ class Producer:
         missing = is_absent(self._cluster, topic)
         if missing and topic in self._given_up:
             raise _unable(KafkaError._UNKNOWN_TOPIC)
-        if partition != -1 and not missing and partition not in self._places(topic):
+        far = partition != -1 and not missing and partition not in self._places(topic)
+        if far and self._has_met(topic):
             raise _unable(KafkaError._UNKNOWN_PARTITION)
+        self._met.setdefault(topic, scope.world.now)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
         due_ms = scope.world.now + self._timeout_ms
         report = callback or on_delivery or self._report
@@ -208,9 +211,23 @@ class Producer:
         self._under_way += 1
         if missing:
             self._wait_for(draft)
+        elif far:
+            scope.world.after(self._cluster.definition.latency_ms, self._refuse, draft)
         else:
             self._place(draft, scope)
             self._send(draft, self._linger_ms)
+
+    def _has_met(self, topic: str) -> bool:
+        """Say whether it knows a topic's log partitions; it asks for them with its first record."""
+        since = self._met.setdefault(topic, self._world.now)
+        return self._world.now >= since + self._cluster.definition.latency_ms
+
+    def _refuse(self, draft: Draft) -> None:
+        """Report a record whose log partition is not there, as it turned out."""
+        if draft.scope.incarnation.alive:
+            heard = draft.report is not None
+            note_lost(draft.scope, self._cluster, draft.topic, heard=heard)
+            self._report_of(draft, None, KafkaError(KafkaError._UNKNOWN_PARTITION))
 
     def _places(self, topic: str) -> range:
         return range(len(self._cluster.logs[topic]))
@@ -475,7 +492,7 @@ def _bytes(one: Any) -> bytes:
 
 def _partition_of(draft: Draft, stored: Stored | None, answered: bool) -> int:
     """Return the log partition that is reported; -1 where it is not known."""
-    if not answered and draft.partition is not None:
+    if (stored is None or not answered) and draft.partition is not None:
         return draft.partition
     return -1 if stored is None else stored.partition
 

@@ -376,7 +376,8 @@ class Standing:
     def resume(self, *partitions: Any) -> None:
         """Hand them out again."""
         if partitions:
-            self._consumer.resume(*self._paused(partitions))
+            mine = self._paused(partitions)  # it may have nothing to do that with
+            self._consumer.resume(*mine)
 
     def paused(self) -> Partitions:
         """Return the log partitions that are paused."""

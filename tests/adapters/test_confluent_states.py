@@ -1,0 +1,103 @@
+"""What confluent-kafka says of topics and log partitions that it does not know, or not yet.
+
+One program, in a run and against librdkafka's mock cluster: the client there is the library's own.
+"""
+
+from functools import partial
+
+import pytest
+
+pytest.importorskip("confluent_kafka")
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks import kafka_peers
+from chaosharness import Kafka, KafkaServers, System
+
+SERVERS = "kafka:9092"
+FIRST = TopicPartition("orders", 0, 1)
+NONE = TopicPartition("orders", -5, 0)
+FAR = TopicPartition("orders", 99, 0)
+OTHER = TopicPartition("parcels", 0, 0)
+
+
+def said(call):
+    """Return what a call gives, or what it raises and in which words."""
+    try:
+        return str(call())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def consumers(servers):
+    """Ask one that knows nothing, one that has asked, and one that has log partitions."""
+
+    def made():
+        return Consumer({"bootstrap.servers": servers, "group.id": "g"})
+
+    seen = []
+    for before in (
+        lambda one: None,
+        lambda one: one.pause([FIRST]),
+        lambda one: one.subscribe(["orders"]),
+        lambda one: one.position([FIRST]),
+        lambda one: one.get_watermark_offsets(NONE, cached=True),
+        lambda one: one.assign([TopicPartition("orders", 1)]),
+        lambda one: (one.assign([TopicPartition("orders", 1)]), one.unassign()),
+    ):
+        one = made()
+        before(one)
+        seen.append([said(partial(one.seek, place)) for place in (FIRST, NONE, FAR, OTHER)])
+        one.close()
+    one = made()
+    for wrong in ([1], "orders", (FIRST,), [FIRST, 1]):
+        seen.append([said(partial(ask, wrong)) for ask in (one.assign, one.pause, one.committed)])
+    seen.append(said(lambda: one.seek("orders")))
+    seen.append(said(lambda: one.incremental_unassign([FIRST])))
+    seen.append(said(lambda: one.get_watermark_offsets(NONE, cached=True)))
+    one.close()
+    seen += [said(call) for call in (one.assignment, lambda: one.seek(FIRST), one.close)]
+    return seen
+
+
+def producers(servers):
+    """Send to log partitions that are not there: what is not known yet is taken, and fails."""
+    seen = []
+
+    def report(error, message):
+        seen.append(f"{error} {message.partition()}")
+
+    one = Producer({"bootstrap.servers": servers})
+    for _ in range(2):
+        for index in (-5, 99, 0):
+            send = partial(one.produce, "orders", b"x", partition=index, on_delivery=report)
+            seen.append(said(send))
+        one.flush(5)
+    return seen
+
+
+def in_a_run(program):
+    """Return what a program sees inside of a run."""
+    seen = []
+    system = System("shop")
+    bus = system.add(Kafka("bus", {"orders": 4, "parcels": 4}, new_groups=True))
+    system.add(KafkaServers(SERVERS, bus))
+    system.service("reader")(lambda env: env.main(lambda: seen.append(program(SERVERS))))
+    system.entry(examples=["o1"])(lambda env, item: None)
+    system.run()
+    return seen[0]
+
+
+@pytest.mark.parametrize("program", [consumers, producers], ids=lambda one: one.__name__)
+def test_a_client_says_the_same_as_the_library(program):
+    if (lacks := kafka_peers.missing("mock")) is not None:
+        pytest.skip(lacks)
+    with kafka_peers.running("mock") as port:
+        filling = Producer({"bootstrap.servers": f"127.0.0.1:{port}"})
+        filling.produce("orders", b"0", partition=0)
+        filling.flush(5)
+        theirs = program(f"127.0.0.1:{port}")
+    mine = in_a_run(program)
+    if program is producers:
+        mine, theirs = sorted(mine), sorted(theirs)  # reports come in no certain order
+    assert mine == theirs
