@@ -70,9 +70,19 @@ def does(history: History) -> dict[str, str]:
 
 def row_of(fault: Fault) -> Row:
     """Return the row of the table in which a fault stands."""
-    option = "ms" if is_sized(fault) else fault.option
+    option = length_row(fault) if is_sized(fault) else fault.option
     words = f"{fault.kind} {fault.site.phase}"
     return words if option is None else f"{words}, {option}"
+
+
+def length_row(fault: Fault) -> str:
+    """Return the word for how long a fault lasts: `ms`, or `long` where its option is another."""
+    return "long" if getattr(fault, fault.length_name) == "long" else "ms"
+
+
+def is_a_length(fault: Fault) -> bool:
+    """Say whether a fault lasts a number of ms, of which there are several in turns."""
+    return is_sized(fault) and length_row(fault) == "ms"
 
 
 @attrs.frozen
@@ -129,7 +139,7 @@ def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -
     for at, fault in enumerate(faults):
         site = fault.site
         chance = odds.of(fault, what.get(site.operation, ""))
-        score = -odds_at(chance, site.entity, site.attempt, is_sized(fault))
+        score = -odds_at(chance, site.entity, site.attempt, is_a_length(fault))
         alike = (row_of(fault), fault.kind, site.operation)
         scored.setdefault(alike, []).append((score, (at,), fault))
     return in_turns(scored, what)

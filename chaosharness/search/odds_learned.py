@@ -31,9 +31,10 @@ failed commit before, committed   |       3       .       .       .       .
 failed commit before, rolled-back |       4       .       .       .       .
 lost reply after                  |      11      20       4       .       .
 lost request before               |       6      15       .       .       .
-network partition before, back    |       7      22       .       3       .
+network partition before, back    |       8      22       .       3       .
 network partition before, both    |       8      20       .       3       .
-network partition before, ms      |       7      17       .       3       3
+network partition before, long    |       7      16       .       3       .
+network partition before, ms      |       8      18       .       3       3
 network partition before, out     |       8      20       .       3       .
 partition delay before, long      |       3       .       .       .       .
 partition delay before, ms        |       3       .       .       .       .

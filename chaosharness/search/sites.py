@@ -14,14 +14,13 @@ from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.search.marks import Shown, Sight
-from chaosharness.search.odds import Row, row_of
+from chaosharness.search.odds import Row, is_a_length, row_of
 from chaosharness.strategies.sizes import (
     NONE,
     REMEMBERED_MAX,
     Sizes,
     count_of,
     in_words,
-    is_sized,
     option_of,
     rank,
     sizes_for,
@@ -83,7 +82,9 @@ def _sorts(kind: type[Fault], phase: Phase, sizes: Sizes) -> tuple[Sort, ...]:
 
 def _sort_of(fault: Fault) -> Sort:
     late = fault.site.phase == "after"
-    return Sort(row_of(fault), fault.kind, rank(fault), late, is_sized(fault), not option_of(fault))
+    return Sort(
+        row_of(fault), fault.kind, rank(fault), late, is_a_length(fault), not option_of(fault)
+    )
 
 
 def candidates(

@@ -1,8 +1,7 @@
 """The order of single faults: grouped as it is kept, the same as when every fault is looked at."""
 
-from chaosharness.search.odds import does, learned, likely_first, row_of
+from chaosharness.search.odds import does, is_a_length, learned, likely_first, row_of
 from chaosharness.search.sites import candidates
-from chaosharness.strategies.sizes import is_sized
 from models.order.right import order_flow
 from models.small.cashier import cashier
 
@@ -14,7 +13,7 @@ def one_by_one(faults, what, odds):
     for at, fault in enumerate(faults):
         doing = what.get(fault.site.operation, "")
         late = 1 + (fault.site.attempt - 1) / 2 + max(0, fault.site.entity - 1) / 5
-        likely = odds.of(fault, doing) / late / (3 if is_sized(fault) else 1)
+        likely = odds.of(fault, doing) / late / (3 if is_a_length(fault) else 1)
         place = (fault.kind, fault.site.operation)
         left.append((fault, likely, (row_of(fault), doing), place, at))
 
