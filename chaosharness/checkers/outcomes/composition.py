@@ -85,6 +85,34 @@ class Composition:
         ]
         return {plan: out for plan in plans if (out := clean.outcome(plan)) is not None}
 
+    @property
+    def _legal(self) -> list[Outcome]:
+        """The runs that say how items may end: not those at once, where each goes its own way.
+
+        Two that share nothing decide nothing for each other. What one of them is when it overtakes
+        itself, and in no run in which it comes in its turn, is no choice of anybody's.
+        """
+        at_once = {plan for plan in self._whole if plan.gap_ms == 0}
+        if at_once and not self._share_something:
+            return [out for plan, out in self._whole.items() if plan not in at_once]
+        return [*self._whole.values()]
+
+    @cached_property
+    def _share_something(self) -> bool:
+        """Whether items may decide for each other: in rows that are nobody's, or at a third party
+        that refuses."""
+        clean = self.clean
+        base = clean.without(clean.everyone)
+        if base is None or any(out.shared != base.shared for out in self._whole.values()):
+            return True
+        runs = [clean.family.run(plan) for plan in self._whole]
+        return any(
+            event.data.get("outcome") == "failed"
+            for run in runs
+            if run is not None
+            for event in run.history.of("reply")
+        )
+
     @cached_property
     def _parts(self) -> list[Outcome]:
         """Runs in which one unit comes alone, or does not come."""
@@ -107,7 +135,7 @@ class Composition:
         if self.clean.count < 2 or self._base is None:
             return None
         runs: list[tuple[dict[Unit, Signature], Sum]] = []
-        for out in (*self._parts, *self._whole.values()):
+        for out in (*self._parts, *self._legal):
             held = cells(out)
             if held is None:
                 return None

@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.masking import words_in
+from chaosharness.checkers.outcomes.begun import says_by_numbers, words_of_the_begun
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import UNDOING, Difference, moves
 from chaosharness.checkers.outcomes.leftovers import Leftovers
@@ -71,7 +72,8 @@ def of_the_absent(
         lacking = full - clean.ledgers.net(seen, item)
         same = seen.words(item) == clean.calm.words(item)
         if lacking and seen.own.get(item) and same:
-            yield from _without(clean, item, lacking, nos)
+            if not says_by_numbers(clean, seen, item, lacking):
+                yield from _without(clean, item, lacking, nos)
         left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
         if left and not seen.own.get(item) and not _is_told(clean, seen, item):
             yield forgotten(item)
@@ -286,10 +288,12 @@ class _Refused:
         new, gone = self.out.words(item) - calm.words(item), calm.words(item) - self.out.words(item)
         if not lacking or told or self.more or self.undone:
             return
+        begun = words_of_the_begun(self.clean, item, self.less)
         for place, word in sorted(new, key=repr):
             may = (spelled_place(place), word) in self.clean.options.may_end
             instead = sorted(other for there, other in gone if there == place)
-            if _is_under_way(word) and instead and not may:
+            under_way = (place, word) in begun or _is_under_way(word)
+            if under_way and instead and not may:
                 where = spelled_place(place)
                 words = f"ends as {word!r} in {where}, where nobody is at it any more"
                 yield Difference("half done", item, where, words, source=place[1])
