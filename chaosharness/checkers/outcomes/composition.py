@@ -33,6 +33,8 @@ Cells = dict[Any, dict[Any, Any]]
 Sum = dict[Any, Any]
 
 NOTHING: Final[Signature] = (frozenset(), frozenset(), frozenset())
+ABSENT: Final[Signature] = (frozenset(), frozenset(), frozenset({"absent"}))
+"""What became of a unit that never came: nothing, and it adds nothing."""
 ROUNDS: Final = 4
 NO_LIMIT: Final = 10**9
 
@@ -114,15 +116,15 @@ class Composition:
         )
 
     @cached_property
-    def _parts(self) -> list[Outcome]:
-        """Runs in which one unit comes alone, or does not come."""
+    def _parts(self) -> list[tuple[Outcome, frozenset[int]]]:
+        """Runs in which one unit comes alone, or does not come, with the items that are absent."""
         everyone = frozenset(self.clean.everyone)
         absences = [
             absent
             for unit in self.units
             for absent in (frozenset(unit), everyone - frozenset(unit))
         ]
-        return [out for one in absences if (out := self.clean.without(one)) is not None]
+        return [(out, one) for one in absences if (out := self.clean.without(one)) is not None]
 
     @cached_property
     def _base(self) -> Cells | None:
@@ -135,13 +137,17 @@ class Composition:
         if self.clean.count < 2 or self._base is None:
             return None
         runs: list[tuple[dict[Unit, Signature], Sum]] = []
-        for out in (*self._parts, *self._legal):
+        whole = [(out, frozenset[int]()) for out in self._legal]
+        for out, absent in (*self._parts, *whole):
             held = cells(out)
             if held is None:
                 return None
-            signed = {unit: self.signature(out, unit) for unit in self.units}
+            signed = {
+                unit: ABSENT if absent.issuperset(unit) else self.signature(out, unit)
+                for unit in self.units
+            }
             runs.append((signed, minus(held, self._base)))
-        known: dict[tuple[Unit, Signature], Sum] = {(unit, NOTHING): {} for unit in self.units}
+        known: dict[tuple[Unit, Signature], Sum] = {(unit, ABSENT): {} for unit in self.units}
         for _ in range(ROUNDS):
             for signed, total in runs:
                 unknown = [unit for unit in signed if (unit, signed[unit]) not in known]
@@ -168,6 +174,24 @@ class Composition:
             runs = most_serial if key in excessive and most_serial else outs
             found[key] = (min(one[key] for one in outs), max(one[key] for one in runs))
         return found
+
+    @cached_property
+    def _cleaned(self) -> frozenset[Any]:
+        """Where rows go after a while, and nothing hangs on them: each unit that has some there is as
+        well without, adds the same to what all share, and has had and said the same.
+
+        An inbox that a job cuts: how many rows are left is a matter of when one looks.
+        """
+        with_rows: dict[Any, set[Unit]] = {}
+        without: dict[Any, set[Unit]] = {}
+        for (unit, (own, *rest)), total in (self.shares or {}).items():
+            for (other, (theirs, *same)), also in (self.shares or {}).items():
+                if unit == other and rest == same and total == also and theirs < own:
+                    for (place, _), _ in own - theirs:
+                        without.setdefault(place, set()).add(unit)
+            for (place, _), _ in own:
+                with_rows.setdefault(place, set()).add(unit)
+        return frozenset(place for place, units in without.items() if units == with_rows[place])
 
     @cached_property
     def excess(self) -> list[tuple[Any, Excess]]:
@@ -303,12 +327,10 @@ class Composition:
         for unit in self.units:
             signature = self.signature(seen, unit)
             part = shares.get((unit, signature))
-            if signature == NOTHING and not set(unit) <= set(client):
-                part = None
+            if signature == NOTHING and set(unit) <= set(client):
+                part, refused = {}, True  # nothing came of what its client was told had failed
             if part is None:
                 part, refused = share(unit, signature), True
-            elif signature == NOTHING:
-                refused = True
             if part is None:
                 return None
             parts.append(part)
@@ -323,7 +345,7 @@ class Composition:
             # a word that was never seen is judged by its signature
             unheard = (0, NO_LIMIT) if isinstance(key[-1], str) and key[-1] != "rows" else (0, 0)
             low, high = self.bounds.get(key, unheard)
-            if not low <= mine[key] <= high:
+            if mine[key] > high or (mine[key] < low and key[0] not in self._cleaned):
                 return False
         return True
 
