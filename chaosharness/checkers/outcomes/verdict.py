@@ -398,12 +398,16 @@ class Verdict:
 
     def _told_behind(self, items: Iterable[int]) -> Iterator[Difference]:
         """Yield the last thing that is usually said of an item, if it was said once a timer had
-        decided otherwise, and had said so: a question."""
+        decided otherwise, and had said so: a question.
+
+        Who ends in the words of the calm run, and in another one besides, was only reminded.
+        """
         for item in sorted(items):
             calm, seen = self.clean.calm.said.get(item, {}), self.seen.said.get(item, {})
             usual = {one: at for one, at in calm.items() if not self._is_of_a_client(at)}
             decided = [at for one, at in seen.items() if one not in calm]
-            words = self.seen.words(item) - self.clean.calm.words(item)
+            mine, theirs = self.seen.words(item), self.clean.calm.words(item)
+            words = mine - theirs if theirs - mine else frozenset()
             if not (usual and decided and words) or not usual.keys() <= seen.keys():
                 continue
             last = max(usual, key=lambda one: seen[one])
