@@ -17,9 +17,10 @@ from chaosharness.checkers.masking import STAR
 from chaosharness.checkers.outcomes.batches import in_one_batch
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.masks import FAR_APART_MS
-from chaosharness.checkers.outcomes.outcome import Entry, Outcome
+from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place
 from chaosharness.checkers.outcomes.plan import Plan
 from chaosharness.checkers.outcomes.values import is_number, masked_leaves
+from chaosharness.kernel.history import History
 
 Unit = tuple[int, ...]
 """Items that are about one subject."""
@@ -210,12 +211,30 @@ class Composition:
                 together = [item for item in items if key in alone.get(item, ())]
                 times = [len(self._sayings(other).get(key, ())) for other in serial]
                 if len(together) > max(times) and key not in found:
-                    if self._in_one_batch(plan, key, len(together)):
+                    if self._in_one_batch(plan, key, len(together)) or self._goes(key):
                         continue
                     (_, where, table), word = key[0], key[-1]
                     place = f"{where}.{table}" if table else where
                     found[key] = Excess(place, word, len(together), max(times))
         return list(found.items())
+
+    def _goes(self, key: Any) -> bool:
+        """Say whether rows go after a while: also that of who came first, long before the others.
+
+        A job that moves what is done to an archive leaves it where it was for a while. It is nobody's
+        work: who deletes the row of another to put its own there is no such job.
+        """
+        clean, place = self.clean, key[0]
+        for order in clean.every_order[:10]:
+            plan = Plan(order=order, gap_ms=FAR_APART_MS)
+            first, out = (order or clean.everyone)[0], clean.outcome(plan)
+            if out is None or key not in self._alone.get(first, ()) or place[0] != "row":
+                continue
+            gone = not any(where == place for where, _ in out.own.get(first, ()))
+            run = clean.family.run(plan)
+            if gone and run is not None and _is_cut(run.history, place):
+                return True
+        return False
 
     def _in_one_batch(self, plan: Plan, key: Any, count: int) -> bool:
         """Say whether a word is the number of a batch, which one transaction gave several items.
@@ -348,6 +367,15 @@ class Composition:
             if mine[key] > high or (mine[key] < low and key[0] not in self._cleaned):
                 return False
         return True
+
+
+def _is_cut(history: History, place: Place) -> bool:
+    """Say whether a loop deletes rows of a table, for nobody."""
+    return any(
+        data.get("verb") == "delete" and (data["store"], data.get("table")) == place[1:]
+        for _, kind, _, _, entity, _, _, data in history.raw
+        if kind == "write" and not entity and data.get("rows")
+    )
 
 
 # ---- sums
