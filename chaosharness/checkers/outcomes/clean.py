@@ -142,8 +142,7 @@ class Clean:
         return [
             out
             for plan, out in self._outcomes.items()
-            if out is not None
-            and not (plan.refused or plan.slow or plan.before or plan.events_max)
+            if out is not None and not (plan.refused or plan.slow or plan.before or plan.events_max)
         ]
 
     @cached_property

@@ -178,8 +178,8 @@ class Composition:
 
     @cached_property
     def _cleaned(self) -> frozenset[Any]:
-        """Where rows go after a while, and nothing hangs on them: each unit that has some there is as
-        well without, adds the same to what all share, and has had and said the same.
+        """Where rows go after a while, and nothing hangs on them: each unit that has some there is
+        as well without, adds the same to what all share, and has had and said the same.
 
         An inbox that a job cuts: how many rows are left is a matter of when one looks.
         """
@@ -221,8 +221,8 @@ class Composition:
     def _goes(self, key: Any) -> bool:
         """Say whether rows go after a while: also that of who came first, long before the others.
 
-        A job that moves what is done to an archive leaves it where it was for a while. It is nobody's
-        work: who deletes the row of another to put its own there is no such job.
+        A job that moves what is done to an archive leaves it where it was for a while. It is
+        nobody's work: who deletes the row of another to put its own there is no such job.
         """
         clean, place = self.clean, key[0]
         for order in clean.every_order[:10]:

@@ -70,10 +70,9 @@ def of_the_absent(
             continue
         full = clean.ledgers.net(clean.calm, item)
         lacking = full - clean.ledgers.net(seen, item)
-        same = seen.words(item) == clean.calm.words(item)
-        if lacking and seen.own.get(item) and same:
-            if not says_by_numbers(clean, seen, item, lacking):
-                yield from _without(clean, item, lacking, nos)
+        silent = seen.words(item) == clean.calm.words(item) and bool(seen.own.get(item))
+        if lacking and silent and not says_by_numbers(clean, seen, item, lacking):
+            yield from _without(clean, item, lacking, nos)
         left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
         if left and not seen.own.get(item) and not _is_told(clean, seen, item):
             yield forgotten(item)
