@@ -24,20 +24,22 @@ def words_of_the_begun(
     return begun.words(item) - clean.calm.words(item)
 
 
-def says_by_numbers(clean: Clean, out: Outcome, item: int, lacking: Collection[Entry]) -> bool:
-    """Say whether a row of an item says something without a word: `status` is 9, where it is 0
-    while somebody is at it, and 1 in the end; or a time stands where else there is none.
+def said_by_numbers(clean: Clean, out: Outcome, item: int, lacking: Collection[Entry]) -> str:
+    """Return what a row of an item says without a word, `status 9`; nothing if it says nothing.
+
+    The same column is 0 while somebody is at it, say, and 1 in the end; or a time stands where else
+    there is none.
     """
     begun = clean.while_asked(item, lacking)
     if begun is None:
-        return False
+        return ""
     before, after = (dict(_fields(one, item)) for one in (begun, clean.calm))
     for where, value in _fields(out, item):
         if where not in before or where not in after or value in (before[where], after[where]):
             continue
         if before[where] != after[where] or before[where] is None:
-            return True
-    return False
+            return f"{where[1]} {value}"
+    return ""
 
 
 def _fields(out: Outcome, item: int) -> Iterator[tuple[tuple[Place, str], Any]]:

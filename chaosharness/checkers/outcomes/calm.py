@@ -13,11 +13,11 @@ import attrs
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
-from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_rows, lost_values
-from chaosharness.checkers.outcomes.sanity import STANDS, rows_held, rows_standing
+from chaosharness.checkers.outcomes.sanity import rows_held, rows_standing
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.told import clients_told_no, ignored
 from chaosharness.checkers.outcomes.values import is_number, spelled, words_of

@@ -10,23 +10,21 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.masking import words_in
-from chaosharness.checkers.outcomes.begun import says_by_numbers, words_of_the_begun
+from chaosharness.checkers.outcomes.begun import said_by_numbers, words_of_the_begun
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import UNDOING, Difference, moves
+from chaosharness.checkers.outcomes.differences import STANDS, UNDOING, Difference, moves
 from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.masks import AMOUNTS
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import is_the_same
+from chaosharness.checkers.outcomes.taken import taken_for_nothing
 from chaosharness.checkers.outcomes.told import No
 from chaosharness.checkers.outcomes.values import is_number, is_record, spelled
 from chaosharness.faults import LostReply, LostRequest
 
 OPTIONAL = "optional"
 """The kind of a question: may this effect be missing?"""
-
-STANDS = "stands"
-"""The kind of a question: may what was done stand, although its workflow has failed?"""
 
 HELD: Final = frozenset(
     (
@@ -71,7 +69,7 @@ def of_the_absent(
         full = clean.ledgers.net(clean.calm, item)
         lacking = full - clean.ledgers.net(seen, item)
         silent = seen.words(item) == clean.calm.words(item) and bool(seen.own.get(item))
-        if lacking and silent and not says_by_numbers(clean, seen, item, lacking):
+        if lacking and silent and not said_by_numbers(clean, seen, item, lacking):
             yield from _without(clean, item, lacking, nos)
         left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
         if left and not seen.own.get(item) and not _is_told(clean, seen, item):
@@ -250,7 +248,15 @@ class _Refused:
             or [*self._stands_in_failed_workflow()]
             or [*self._stands_where_told_otherwise()]
             or [*rows_held(self.clean, self.out, self.item)]
+            or [*self._taken_for_nothing()]
         )
+
+    def _taken_for_nothing(self) -> Iterator[Difference]:
+        """Yield what all share, and is taken for an item of which nothing stands: a question."""
+        lacking = [one for one in self.less if not self.clean.options.is_optional(one[0])]
+        told_of = self.out.dead.get(self.item)
+        if lacking and not self.net and not self.nothing and not told_of:
+            yield from taken_for_nothing(self.clean, self.out, self.item, self.gone, lacking)
 
     def _wrong(self) -> list[Difference]:
         twice = [*self._elsewhere(), *self.rows.twice()]

@@ -20,7 +20,7 @@ from chaosharness.checkers.outcomes.clients import (
     never_cancelled,
 )
 from chaosharness.checkers.outcomes.composition import Composition, Unit
-from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
 from chaosharness.checkers.outcomes.for_good import as_a_transaction, refusals_of
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged_twice
@@ -31,7 +31,6 @@ from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
     ENDS_BADLY,
     OPTIONAL,
-    STANDS,
     ended_badly,
     forgotten,
     is_part_of_a_failure,
