@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Final
 
 import attrs
@@ -341,6 +341,21 @@ def ignored(history: History, item: int) -> bool:
     """Say whether messages of an item were taken, and led to nothing at all."""
     mine = [at for at, one in read(history).handed.items() if one.sent.entity == item]
     return bool(mine) and _fruitful(history).isdisjoint(mine)
+
+
+def came_so(history: History, order: tuple[int, ...]) -> bool:
+    """Say whether something was done for items in an order, as far as it is not theirs.
+
+    What is done once more later has not come later; that for which nothing is done any more has.
+    """
+    handed, first = read(history).handed, dict[int, int]()
+    for at in sorted(_fruitful(history)):
+        first.setdefault(handed[at].sent.entity, at)
+    last = len(history.raw)
+    return all(
+        one < other or first.get(one, 0) < first.get(other, last)
+        for one, other in combinations(order, 2)
+    )
 
 
 def is_noted_by_its_sender(history: History, sent: int) -> bool:

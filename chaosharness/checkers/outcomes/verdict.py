@@ -52,6 +52,7 @@ from chaosharness.checkers.outcomes.told import (
     Aside,
     No,
     came_late,
+    came_so,
     clients_told_no,
     dropped,
     is_noted_by_its_sender,
@@ -629,8 +630,9 @@ class Verdict:
             late = self._if_in_order(arrived)
             if late is not None:
                 return late
+        self.by_history = self.by_history or bool(clean.orders_of_a_guess)
         for order in clean.orders_of_a_guess:
-            found = self._if_in_order(order)
+            found = self._if_in_order(order) if came_so(self.history, order) else None
             if found is not None:
                 return found
         return None
