@@ -84,6 +84,7 @@ def with_archive(*, together, **main):
 def test_an_inbox_that_is_cut_too_soon_is_told_by_the_sum_and_by_nothing_else():
     found = sweep(with_inbox(kept_s=60), kinds=(Pause, FailedCommit))
     assert groups(found) == {("row differs", "db.account.cents+")}
+    assert not [one.summary for one in found if "has cents=12" in one.summary]  # that is right
 
 
 @pytest.mark.parametrize("kept_s", [1_200, 604_800])
