@@ -35,6 +35,9 @@ NUMBER: Final = re.compile(r"(?<![\w.])[0-9]{1,9}(?![\w.])")
 AMOUNTS: Final = frozenset({"total", "sum", "balance", "amount", "cents", "price", "tally"})
 """Words in the name of what adds up: how many messages a log had held is no measure of it."""
 
+PRICES: Final = frozenset({"amount", "cents", "price"})
+"""Those of them that are no sum of what came before."""
+
 FIRST_NUMBER: Final = 1_013
 """How many numbers were dealt out before instead: no sum comes out so by chance."""
 
@@ -255,10 +258,13 @@ def is_told(reader: Reader, where: tuple[Place, Path], numbers: Sequence[Any]) -
     """Say whether numbers are amounts, or were given: a price goes by the order too, and is dealt
     out by nobody.
 
-    Numbers that follow one another may be dealt out although some item brings the same.
+    Numbers that follow one another may be dealt out although some item brings the same; and a
+    balance after each item goes by their order, whoever deals it out.
     """
+    if where[1] and not words_in(where[1][-1]).isdisjoint(PRICES):
+        return True
     known = reader.given.issuperset(numbers)
-    return _is_amount(where) or (known and max(numbers) - min(numbers) > 2 * len(numbers))
+    return known and (_is_amount(where) or max(numbers) - min(numbers) > 2 * len(numbers))
 
 
 def is_dealt(column: Sequence[tuple[int, Any]]) -> bool:
