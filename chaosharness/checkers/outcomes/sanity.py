@@ -123,8 +123,20 @@ def of_the_refused(
     refusals: Iterable[Refusal],
     client: Collection[int],
     order: tuple[int, ...] = (),
+    asked: Collection[int] | None = None,
 ) -> list[Difference]:
-    """Return what is wrong with an outcome that a refusal for good has, for some items."""
+    """Return what is wrong with an outcome that a refusal for good has, for some items.
+
+    Args:
+        clean: The clean runs.
+        out: The outcome.
+        items: The items.
+        refusals: What is refused there.
+        client: The items whose client was told no.
+        order: In which the items came.
+        asked: The items for which it was asked when it was refused; None for all of them. A loop
+            that is refused one thing may leave out another.
+    """
     refusals = tuple(refusals)
     some = [item for item in sorted(items) if item]
     found: list[Difference] = []
@@ -132,7 +144,9 @@ def of_the_refused(
         gone = clean.without([item], order)
         if gone is not None:
             left = clean.without(some, order) if len(some) > 1 else None
-            found += _Refused(clean, out, item, gone, left, refusals, client).wrong()
+            one = _Refused(clean, out, item, gone, left, refusals, client)
+            one.was_refused = asked is None or item in asked
+            found += one.wrong()
     return found
 
 
@@ -227,6 +241,7 @@ class _Refused:
     ) -> None:
         self.clean, self.out, self.item, self.gone = clean, out, item, gone
         self.refusals = refusals
+        self.was_refused = True
         self.client = client
         self.net = clean.ledgers.net(out, item)
         self.full = clean.ledgers.net(clean.calm, item)
@@ -399,7 +414,9 @@ class _Refused:
         less, more = self._without_what_says_less()
         if more and not given_up and not self._is_a_fallback():
             return [self._half(more, f"ends as usual, and yet {self._first(more)} stands")]
-        left_out = all(any(_of(place, r.operation) for r in self.refusals) for place, _ in less)
+        left_out = self.was_refused and all(
+            any(_of(place, one.operation) for one in self.refusals) for place, _ in less
+        )
         wanted = [one for one in less if not self.clean.options.is_optional(one[0])]
         if wanted and not left_out and self.out.own.get(self.item):
             return [self._half(less, f"ends as usual, without {self._first(less)}")]

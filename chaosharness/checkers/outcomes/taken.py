@@ -12,6 +12,15 @@ from chaosharness.checkers.outcomes.outcome import Entry, Outcome, spelled_place
 from chaosharness.checkers.outcomes.values import spelled
 
 
+def changed_by(clean: Clean, out: Outcome, item: int, gone: Outcome) -> Counter[Entry]:
+    """Return the rows that were there before any item came, and are others with this one."""
+    there = {place for place, _ in clean.reader.seeds}
+    mine = out.own.get(item, Counter[Entry]())
+    return (out.shared - gone.shared) + Counter(
+        {one: n for one, n in mine.items() if one[0] in there}
+    )
+
+
 def taken_for_nothing(
     clean: Clean, out: Outcome, item: int, gone: Outcome, lacking: Collection[Entry]
 ) -> Iterator[Difference]:
@@ -31,9 +40,8 @@ def taken_for_nothing(
     word = words[0] if words else said_by_numbers(clean, out, item, lacking)
     if not word:
         return
-    usual = Counter(clean.calm.shared)
-    taken = (out.shared & usual) - gone.shared
-    for place, row in taken:
+    usual = changed_by(clean, clean.calm, item, gone)
+    for place, row in changed_by(clean, out, item, gone) & usual:
         where = spelled_place(place)
         if (where, word) not in clean.options.may_end:
             what = f"the row {spelled(row)} in {where}, which is another without it,"

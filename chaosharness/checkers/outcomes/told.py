@@ -133,10 +133,19 @@ def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Itera
 
 
 def _asked_for(clean: Clean, history: History, cause: int) -> frozenset[int]:
-    """Return whose work a call of a loop was, by what it asked for."""
-    if cause < 0 or history.raw[cause][1] not in ("call", "publish"):
+    """Return whose work a call of a loop was, by what it asked for.
+
+    What is refused before it is sent is not in the history. Up to the first fault that is as in the
+    calm run.
+    """
+    raw = history.raw
+    if cause >= 0 and raw[cause][1] == "fault" and history.places_of("fault")[0] == cause:
+        usual = clean.history.raw
+        same = cause < len(usual) and usual[cause][3] == raw[cause][3]
+        raw = usual if same else raw
+    if cause < 0 or raw[cause][1] not in ("call", "publish"):
         return frozenset()
-    return clean.reader.owners.of(history.raw[cause][7])
+    return clean.reader.owners.of(raw[cause][7])
 
 
 def clients_told_no(history: History) -> frozenset[int]:

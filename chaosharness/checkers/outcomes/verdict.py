@@ -502,10 +502,12 @@ class Verdict:
                 if self._fits(out):
                     assert out is not None
                     self.nearest = f"with {_refused_words(refusals)} refused for good"
-                    items = {one.entity for one in refusals}
+                    items, asked = {one.entity for one in refusals}, None
                     if 0 in items:  # a loop was told: it worked for all that end otherwise
                         items |= {one.item for one in self.first}
-                    return of_the_refused(self.clean, out, items, refusals, self.client, order)
+                        asked = {item for no in self.nos for item in no.items}
+                    client = self.client
+                    return of_the_refused(self.clean, out, items, refusals, client, order, asked)
         return None
 
     def _fits_item(self, refusals: tuple[Refusal, ...], entity: int) -> bool:
