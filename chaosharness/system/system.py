@@ -584,6 +584,8 @@ class System:
             budget = self.budget
             if plan.refused:  # a message may go round as often as it is refused
                 budget = attrs.evolve(budget, hops_max=max(budget.hops_max, FOR_GOOD * HOPS))
+            if plan.events_max:
+                budget = attrs.evolve(budget, events_max=plan.events_max)
             run = self._made(self._entry, workload, Schedule(plan.faults()), budget, plan)
         most_ms = self.budget.chaos_ms  # trouble ends by then
         longest_ms = max((one for one in run.durations if one < most_ms), default=0)

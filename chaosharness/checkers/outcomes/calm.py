@@ -13,11 +13,12 @@ import attrs
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
-from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_rows, lost_values
-from chaosharness.checkers.outcomes.sanity import STANDS, rows_held, rows_standing
+from chaosharness.checkers.outcomes.sanity import HELD, rows_held, rows_standing
+from chaosharness.checkers.outcomes.taken import changed_by
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.told import clients_told_no, ignored
 from chaosharness.checkers.outcomes.values import is_number, spelled, words_of
@@ -91,6 +92,7 @@ def wrong(clean: Clean, composition: Composition) -> list[Difference]:
     held = [*_held(clean)]
     held += [one for item in clean.everyone for one in rows_held(clean, clean.calm, item)]
     held += _rows_of_failed_workflows(clean)
+    held += _rows_of_given_up(clean)
     return found or _by_timing(clean, composition) or [*held, *_ignored(clean)]
 
 
@@ -172,6 +174,21 @@ def _rows_of_failed_workflows(clean: Clean) -> Iterator[Difference]:
     for item, word in ended.items():
         if word:
             yield from rows_standing(clean, clean.calm, item, word, usual)
+
+
+def _rows_of_given_up(clean: Clean) -> Iterator[Difference]:
+    """Yield rows that are held for an item which says that it was given up: a room, which was there
+    before it came, and says something else where it never does.
+    """
+    for item in clean.everyone:
+        word = _given_up(clean, item)
+        gone = clean.without([item]) if word else None
+        for place, row in changed_by(clean, clean.calm, item, gone) if gone is not None else ():
+            held = sorted(text for text in words_of(row) if words_in(text) & HELD)
+            where = spelled_place(place)
+            if held and (where, word) not in clean.options.may_end:
+                what = f"the row in {where}, which says {held[0]!r},"
+                yield Difference(STANDS, item, where, word, what, source=place[1])
 
 
 def _ignored(clean: Clean) -> Iterator[Difference]:

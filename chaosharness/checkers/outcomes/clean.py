@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from copy import copy
 from functools import cached_property, partial
 from itertools import pairwise, permutations
@@ -36,6 +36,7 @@ ALL_ORDERS_UP_TO: Final = 3
 """Items of which every order is tried; of more, the reverse and each item moved."""
 
 CLIENT: Final = "client."
+KEY: Final = "key"
 TEXT: Final = "text"
 """How a subject is known that was guessed from a text in rows."""
 
@@ -133,12 +134,21 @@ class Clean:
         """Return what comes out where something is refused for good."""
         return self.outcome(Plan(order=order, refused=refusals))
 
+    def while_asked(self, item: int, effects: Collection[Entry]) -> Outcome | None:
+        """Return how things stand in the calm run while the first of some effects is asked for.
+
+        Somebody is at it then: what rows say of the item is no end. None if it was never done.
+        """
+        done = self.calm.ledger.get(item, ())
+        first = min((at for place, what, at in done if (place, what) in effects), default=0)
+        return self.outcome(Plan(events_max=first)) if first else None
+
     def made(self) -> list[Outcome]:
         """Return the outcomes so far in which nothing is refused."""
         return [
             out
             for plan, out in self._outcomes.items()
-            if out is not None and not (plan.refused or plan.slow or plan.before)
+            if out is not None and not (plan.refused or plan.slow or plan.before or plan.events_max)
         ]
 
     @cached_property
@@ -167,7 +177,7 @@ class Clean:
             shared = self._shared_texts()
             for number in self.everyone:
                 if number in keys:
-                    groups.setdefault(("key", keys[number]), []).append(number)
+                    groups.setdefault((KEY, keys[number]), []).append(number)
                 else:
                     for text in self.reader.owners.texts[number - 1]:
                         if text in shared:
@@ -181,6 +191,15 @@ class Clean:
             key = event.data.get("key")
             if event.operation.startswith(CLIENT) and event.entity and key is not None:
                 found.setdefault(event.entity, str(key))
+        return found
+
+    def _topics(self) -> dict[int, tuple[str, str]]:
+        """Return where clients published their items first."""
+        found: dict[int, tuple[str, str]] = {}
+        for event in self.history.of("publish"):
+            if event.operation.startswith(CLIENT) and event.entity:
+                where = str(event.data.get("broker")), str(event.data.get("topic"))
+                found.setdefault(event.entity, where)
         return found
 
     def _shared_texts(self) -> set[str]:
@@ -220,12 +239,17 @@ class Clean:
 
     @cached_property
     def orders_of_a_guess(self) -> list[tuple[int, ...]]:
-        """The orders in which items change places that have a text in common, and no key.
+        """The orders in which items change places that have a text in common, and no key; or one
+        key, in two topics.
 
-        No broker promises an order without a key, and a text that both have need not be what
-        they are about: two customers with one coupon.
+        No broker promises an order without a key, or between two topics, and a text that both have
+        need not be what they are about: two customers with one coupon.
         """
-        known = [group for how, group in self._subjects if how != TEXT]
+        topics = self._topics()
+        known = [group for how, group in self._subjects if how not in (KEY, TEXT)]
+        for how, group in self._subjects:
+            for topic in dict.fromkeys(map(topics.get, group)) if how == KEY else ():
+                known.append([item for item in group if topics.get(item) == topic])
         return [
             order
             for order in self._permuted()

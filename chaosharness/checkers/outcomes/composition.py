@@ -17,9 +17,10 @@ from chaosharness.checkers.masking import STAR
 from chaosharness.checkers.outcomes.batches import in_one_batch
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.masks import FAR_APART_MS
-from chaosharness.checkers.outcomes.outcome import Entry, Outcome
+from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place
 from chaosharness.checkers.outcomes.plan import Plan
 from chaosharness.checkers.outcomes.values import is_number, masked_leaves
+from chaosharness.kernel.history import History
 
 Unit = tuple[int, ...]
 """Items that are about one subject."""
@@ -33,6 +34,8 @@ Cells = dict[Any, dict[Any, Any]]
 Sum = dict[Any, Any]
 
 NOTHING: Final[Signature] = (frozenset(), frozenset(), frozenset())
+ABSENT: Final[Signature] = (frozenset(), frozenset(), frozenset({"absent"}))
+"""What became of a unit that never came: nothing, and it adds nothing."""
 ROUNDS: Final = 4
 NO_LIMIT: Final = 10**9
 
@@ -85,16 +88,44 @@ class Composition:
         ]
         return {plan: out for plan in plans if (out := clean.outcome(plan)) is not None}
 
+    @property
+    def _legal(self) -> list[Outcome]:
+        """The runs that say how items may end: not those at once, where each goes its own way.
+
+        Two that share nothing decide nothing for each other. What one of them is when it overtakes
+        itself, and in no run in which it comes in its turn, is no choice of anybody's.
+        """
+        at_once = {plan for plan in self._whole if plan.gap_ms == 0}
+        if at_once and not self._share_something:
+            return [out for plan, out in self._whole.items() if plan not in at_once]
+        return [*self._whole.values()]
+
     @cached_property
-    def _parts(self) -> list[Outcome]:
-        """Runs in which one unit comes alone, or does not come."""
+    def _share_something(self) -> bool:
+        """Whether items may decide for each other: in rows that are nobody's, or at a third party
+        that refuses."""
+        clean = self.clean
+        base = clean.without(clean.everyone)
+        if base is None or any(out.shared != base.shared for out in self._whole.values()):
+            return True
+        runs = [clean.family.run(plan) for plan in self._whole]
+        return any(
+            event.data.get("outcome") == "failed"
+            for run in runs
+            if run is not None
+            for event in run.history.of("reply")
+        )
+
+    @cached_property
+    def _parts(self) -> list[tuple[Outcome, frozenset[int]]]:
+        """Runs in which one unit comes alone, or does not come, with the items that are absent."""
         everyone = frozenset(self.clean.everyone)
         absences = [
             absent
             for unit in self.units
             for absent in (frozenset(unit), everyone - frozenset(unit))
         ]
-        return [out for one in absences if (out := self.clean.without(one)) is not None]
+        return [(out, one) for one in absences if (out := self.clean.without(one)) is not None]
 
     @cached_property
     def _base(self) -> Cells | None:
@@ -107,13 +138,17 @@ class Composition:
         if self.clean.count < 2 or self._base is None:
             return None
         runs: list[tuple[dict[Unit, Signature], Sum]] = []
-        for out in (*self._parts, *self._whole.values()):
+        whole = [(out, frozenset[int]()) for out in self._legal]
+        for out, absent in (*self._parts, *whole):
             held = cells(out)
             if held is None:
                 return None
-            signed = {unit: self.signature(out, unit) for unit in self.units}
+            signed = {
+                unit: ABSENT if absent.issuperset(unit) else self.signature(out, unit)
+                for unit in self.units
+            }
             runs.append((signed, minus(held, self._base)))
-        known: dict[tuple[Unit, Signature], Sum] = {(unit, NOTHING): {} for unit in self.units}
+        known: dict[tuple[Unit, Signature], Sum] = {(unit, ABSENT): {} for unit in self.units}
         for _ in range(ROUNDS):
             for signed, total in runs:
                 unknown = [unit for unit in signed if (unit, signed[unit]) not in known]
@@ -142,6 +177,24 @@ class Composition:
         return found
 
     @cached_property
+    def _cleaned(self) -> frozenset[Any]:
+        """Where rows go after a while, and nothing hangs on them: each unit that has some there is
+        as well without, adds the same to what all share, and has had and said the same.
+
+        An inbox that a job cuts: how many rows are left is a matter of when one looks.
+        """
+        with_rows: dict[Any, set[Unit]] = {}
+        without: dict[Any, set[Unit]] = {}
+        for (unit, (own, *rest)), total in (self.shares or {}).items():
+            for (other, (theirs, *same)), also in (self.shares or {}).items():
+                if unit == other and rest == same and total == also and theirs < own:
+                    for (place, _), _ in own - theirs:
+                        without.setdefault(place, set()).add(unit)
+            for (place, _), _ in own:
+                with_rows.setdefault(place, set()).add(unit)
+        return frozenset(place for place, units in without.items() if units == with_rows[place])
+
+    @cached_property
     def excess(self) -> list[tuple[Any, Excess]]:
         """What several items may each do alone, never do together, and do when they come at once.
 
@@ -158,12 +211,30 @@ class Composition:
                 together = [item for item in items if key in alone.get(item, ())]
                 times = [len(self._sayings(other).get(key, ())) for other in serial]
                 if len(together) > max(times) and key not in found:
-                    if self._in_one_batch(plan, key, len(together)):
+                    if self._in_one_batch(plan, key, len(together)) or self._goes(key):
                         continue
                     (_, where, table), word = key[0], key[-1]
                     place = f"{where}.{table}" if table else where
                     found[key] = Excess(place, word, len(together), max(times))
         return list(found.items())
+
+    def _goes(self, key: Any) -> bool:
+        """Say whether rows go after a while: also that of who came first, long before the others.
+
+        A job that moves what is done to an archive leaves it where it was for a while. It is
+        nobody's work: who deletes the row of another to put its own there is no such job.
+        """
+        clean, place = self.clean, key[0]
+        for order in clean.every_order[:10]:
+            plan = Plan(order=order, gap_ms=FAR_APART_MS)
+            first, out = (order or clean.everyone)[0], clean.outcome(plan)
+            if out is None or key not in self._alone.get(first, ()) or place[0] != "row":
+                continue
+            gone = not any(where == place for where, _ in out.own.get(first, ()))
+            run = clean.family.run(plan)
+            if gone and run is not None and _is_cut(run.history, place):
+                return True
+        return False
 
     def _in_one_batch(self, plan: Plan, key: Any, count: int) -> bool:
         """Say whether a word is the number of a batch, which one transaction gave several items.
@@ -275,12 +346,10 @@ class Composition:
         for unit in self.units:
             signature = self.signature(seen, unit)
             part = shares.get((unit, signature))
-            if signature == NOTHING and not set(unit) <= set(client):
-                part = None
+            if signature == NOTHING and set(unit) <= set(client):
+                part, refused = {}, True  # nothing came of what its client was told had failed
             if part is None:
                 part, refused = share(unit, signature), True
-            elif signature == NOTHING:
-                refused = True
             if part is None:
                 return None
             parts.append(part)
@@ -295,9 +364,18 @@ class Composition:
             # a word that was never seen is judged by its signature
             unheard = (0, NO_LIMIT) if isinstance(key[-1], str) and key[-1] != "rows" else (0, 0)
             low, high = self.bounds.get(key, unheard)
-            if not low <= mine[key] <= high:
+            if mine[key] > high or (mine[key] < low and key[0] not in self._cleaned):
                 return False
         return True
+
+
+def _is_cut(history: History, place: Place) -> bool:
+    """Say whether a loop deletes rows of a table, for nobody."""
+    return any(
+        data.get("verb") == "delete" and (data["store"], data.get("table")) == place[1:]
+        for _, kind, _, _, entity, _, _, data in history.raw
+        if kind == "write" and not entity and data.get("rows")
+    )
 
 
 # ---- sums

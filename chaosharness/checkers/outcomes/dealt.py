@@ -16,7 +16,7 @@ from typing import Any, Final
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.batches import in_one_batch
 from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.masks import FAR_APART_MS, is_dealt
+from chaosharness.checkers.outcomes.masks import FAR_APART_MS, is_dealt, is_told
 from chaosharness.checkers.outcomes.outcome import UNMOVED, Place, Reader, spelled_place
 from chaosharness.checkers.outcomes.plan import Family, Plan
 from chaosharness.checkers.outcomes.read_as_columns import Columns, columns
@@ -72,7 +72,10 @@ class Dealt:
             return
         usual = columns(self._reader, self._family.calm().history)
         for where, column in usual.items():
-            if where[1] and len(column) > 1 and all(type(one) is int for _, one in column):
+            numbers = [one for _, one in column]
+            if where[1] and len(column) > 1 and all(type(one) is int for one in numbers):
+                if is_told(self._reader, where, numbers):
+                    continue
                 moved = where in self._reader.masked
                 if moved or len({one for _, one in column}) < len({item for item, _ in column}):
                     yield where

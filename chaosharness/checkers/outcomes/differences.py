@@ -12,6 +12,9 @@ from chaosharness.checkers.masking import STAR, words_in
 from chaosharness.checkers.outcomes.outcome import Entry, Options, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.values import is_number, is_record, masked_leaves, spelled
 
+STANDS: Final = "stands"
+"""The kind of a question: may what was done stand, although its item was given up?"""
+
 NOBODY: Final[frozenset[int]] = frozenset()
 
 

@@ -35,6 +35,9 @@ NUMBER: Final = re.compile(r"(?<![\w.])[0-9]{1,9}(?![\w.])")
 AMOUNTS: Final = frozenset({"total", "sum", "balance", "amount", "cents", "price", "tally"})
 """Words in the name of what adds up: how many messages a log had held is no measure of it."""
 
+PRICES: Final = frozenset({"amount", "cents", "price"})
+"""Those of them that are no sum of what came before."""
+
 FIRST_NUMBER: Final = 1_013
 """How many numbers were dealt out before instead: no sum comes out so by chance."""
 
@@ -65,6 +68,7 @@ def learn(reader: Reader, family: Family, count: int) -> None:
     _by_offset(reader, family, usual)
     if count > 1:
         _by_restart(reader, family, usual, absences)
+        reader.given = _given_numbers(reader, history, base)
         _by_order(reader, family, usual, count)
         _by_absence(reader, usual, absences)
     if reader.masked or reader.drawn or reader.partly:
@@ -235,9 +239,32 @@ def _by_order(reader: Reader, family: Family, usual: Columns, count: int) -> Non
     for where, mine, theirs in compared(reader, family, usual, plan):
         both = [*values(mine), *values(theirs)]
         if len(mine) > 1 and all(type(one) is int for one in both):
+            if is_told(reader, where, values(mine)):
+                continue
             same = sorted(values(mine)) == sorted(values(theirs))
             if same and sorted(mine) != sorted(theirs) and is_dealt(mine) and is_dealt(theirs):
                 reader.masked.add(where)
+
+
+def _given_numbers(reader: Reader, history: History, base: CleanRun | None) -> frozenset[int]:
+    """Return the whole numbers that items bring along, or that are stored before any comes."""
+    items = [event.data.get("item") for event in history.of("arrive")]
+    stored = [] if base is None else [row for _, row in reader.rows(base.history)]
+    found = (leaf for value in (*items, *stored) for _, leaf in leaves(value))
+    return frozenset(leaf for leaf in found if type(leaf) is int)
+
+
+def is_told(reader: Reader, where: tuple[Place, Path], numbers: Sequence[Any]) -> bool:
+    """Say whether numbers are amounts, or were given: a price goes by the order too, and is dealt
+    out by nobody.
+
+    Numbers that follow one another may be dealt out although some item brings the same; and a
+    balance after each item goes by their order, whoever deals it out.
+    """
+    if where[1] and not words_in(where[1][-1]).isdisjoint(PRICES):
+        return True
+    known = reader.given.issuperset(numbers)
+    return known and (_is_amount(where) or max(numbers) - min(numbers) > 2 * len(numbers))
 
 
 def is_dealt(column: Sequence[tuple[int, Any]]) -> bool:

@@ -223,6 +223,7 @@ class Reader:
         named: Those that were left out for their name only.
         business: Columns that hold numbers under the name of a counter, and are none.
         seeds: Rows that are there before any item came: `(place, its texts)`.
+        given: Whole numbers that items bring along, or that are there before any came.
         outboxes: Tables whose rows a relay publishes.
         by_name: Whether no clean run could be made, so that times and numbers are known by
             the names of their columns only.
@@ -239,6 +240,7 @@ class Reader:
         self.named: dict[tuple[Place, Path], None] = {}
         self.business: set[tuple[Place, Path]] = set()
         self.seeds: set[tuple[Place, frozenset[Any]]] = set()
+        self.given: frozenset[int] = frozenset()
         self.outboxes: frozenset[Place] = frozenset()
         self._known: dict[tuple[Place, int, Any], tuple[int, Any, Any]] = {}
 

@@ -10,22 +10,21 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.masking import words_in
+from chaosharness.checkers.outcomes.begun import said_by_numbers, words_of_the_begun
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import UNDOING, Difference, moves
+from chaosharness.checkers.outcomes.differences import STANDS, UNDOING, Difference, moves
 from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.masks import AMOUNTS
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import is_the_same
+from chaosharness.checkers.outcomes.taken import taken_for_nothing
 from chaosharness.checkers.outcomes.told import No
 from chaosharness.checkers.outcomes.values import is_number, is_record, spelled
 from chaosharness.faults import LostReply, LostRequest
 
 OPTIONAL = "optional"
 """The kind of a question: may this effect be missing?"""
-
-STANDS = "stands"
-"""The kind of a question: may what was done stand, although its workflow has failed?"""
 
 HELD: Final = frozenset(
     (
@@ -69,8 +68,8 @@ def of_the_absent(
             continue
         full = clean.ledgers.net(clean.calm, item)
         lacking = full - clean.ledgers.net(seen, item)
-        same = seen.words(item) == clean.calm.words(item)
-        if lacking and seen.own.get(item) and same:
+        silent = seen.words(item) == clean.calm.words(item) and bool(seen.own.get(item))
+        if lacking and silent and not said_by_numbers(clean, seen, item, lacking):
             yield from _without(clean, item, lacking, nos)
         left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
         if left and not seen.own.get(item) and not _is_told(clean, seen, item):
@@ -124,8 +123,20 @@ def of_the_refused(
     refusals: Iterable[Refusal],
     client: Collection[int],
     order: tuple[int, ...] = (),
+    asked: Collection[int] | None = None,
 ) -> list[Difference]:
-    """Return what is wrong with an outcome that a refusal for good has, for some items."""
+    """Return what is wrong with an outcome that a refusal for good has, for some items.
+
+    Args:
+        clean: The clean runs.
+        out: The outcome.
+        items: The items.
+        refusals: What is refused there.
+        client: The items whose client was told no.
+        order: In which the items came.
+        asked: The items for which it was asked when it was refused; None for all of them. A loop
+            that is refused one thing may leave out another.
+    """
     refusals = tuple(refusals)
     some = [item for item in sorted(items) if item]
     found: list[Difference] = []
@@ -133,7 +144,9 @@ def of_the_refused(
         gone = clean.without([item], order)
         if gone is not None:
             left = clean.without(some, order) if len(some) > 1 else None
-            found += _Refused(clean, out, item, gone, left, refusals, client).wrong()
+            one = _Refused(clean, out, item, gone, left, refusals, client)
+            one.was_refused = asked is None or item in asked
+            found += one.wrong()
     return found
 
 
@@ -228,6 +241,7 @@ class _Refused:
     ) -> None:
         self.clean, self.out, self.item, self.gone = clean, out, item, gone
         self.refusals = refusals
+        self.was_refused = True
         self.client = client
         self.net = clean.ledgers.net(out, item)
         self.full = clean.ledgers.net(clean.calm, item)
@@ -250,7 +264,15 @@ class _Refused:
             or [*self._stands_where_told_otherwise()]
             or [*self._stands_beside_what_was_undone()]
             or [*rows_held(self.clean, self.out, self.item)]
+            or [*self._taken_for_nothing()]
         )
+
+    def _taken_for_nothing(self) -> Iterator[Difference]:
+        """Yield what all share, and is taken for an item of which nothing stands: a question."""
+        lacking = [one for one in self.less if not self.clean.options.is_optional(one[0])]
+        told_of = self.out.dead.get(self.item)
+        if lacking and not self.net and not self.nothing and not told_of:
+            yield from taken_for_nothing(self.clean, self.out, self.item, self.gone, lacking)
 
     def _wrong(self) -> list[Difference]:
         twice = [*self._elsewhere(), *self.rows.twice()]
@@ -287,10 +309,12 @@ class _Refused:
         new, gone = self.out.words(item) - calm.words(item), calm.words(item) - self.out.words(item)
         if not lacking or told or self.more or self.undone:
             return
+        begun = words_of_the_begun(self.clean, item, self.less)
         for place, word in sorted(new, key=repr):
             may = (spelled_place(place), word) in self.clean.options.may_end
             instead = sorted(other for there, other in gone if there == place)
-            if _is_under_way(word) and instead and not may:
+            under_way = (place, word) in begun or _is_under_way(word)
+            if under_way and instead and not may:
                 where = spelled_place(place)
                 words = f"ends as {word!r} in {where}, where nobody is at it any more"
                 yield Difference("half done", item, where, words, source=place[1])
@@ -408,7 +432,9 @@ class _Refused:
         less, more = self._without_what_says_less()
         if more and not given_up and not self._is_a_fallback():
             return [self._half(more, f"ends as usual, and yet {self._first(more)} stands")]
-        left_out = all(any(_of(place, r.operation) for r in self.refusals) for place, _ in less)
+        left_out = self.was_refused and all(
+            any(_of(place, one.operation) for one in self.refusals) for place, _ in less
+        )
         wanted = [one for one in less if not self.clean.options.is_optional(one[0])]
         if wanted and not left_out and self.out.own.get(self.item):
             return [self._half(less, f"ends as usual, without {self._first(less)}")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Final
 
 import attrs
@@ -133,10 +133,19 @@ def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Itera
 
 
 def _asked_for(clean: Clean, history: History, cause: int) -> frozenset[int]:
-    """Return whose work a call of a loop was, by what it asked for."""
-    if cause < 0 or history.raw[cause][1] not in ("call", "publish"):
+    """Return whose work a call of a loop was, by what it asked for.
+
+    What is refused before it is sent is not in the history. Up to the first fault that is as in the
+    calm run.
+    """
+    raw = history.raw
+    if cause >= 0 and raw[cause][1] == "fault" and history.places_of("fault")[0] == cause:
+        usual = clean.history.raw
+        same = cause < len(usual) and usual[cause][3] == raw[cause][3]
+        raw = usual if same else raw
+    if cause < 0 or raw[cause][1] not in ("call", "publish"):
         return frozenset()
-    return clean.reader.owners.of(history.raw[cause][7])
+    return clean.reader.owners.of(raw[cause][7])
 
 
 def clients_told_no(history: History) -> frozenset[int]:
@@ -341,6 +350,21 @@ def ignored(history: History, item: int) -> bool:
     """Say whether messages of an item were taken, and led to nothing at all."""
     mine = [at for at, one in read(history).handed.items() if one.sent.entity == item]
     return bool(mine) and _fruitful(history).isdisjoint(mine)
+
+
+def came_so(history: History, order: tuple[int, ...]) -> bool:
+    """Say whether something was done for items in an order, as far as it is not theirs.
+
+    What is done once more later has not come later; that for which nothing is done any more has.
+    """
+    handed, first = read(history).handed, dict[int, int]()
+    for at in sorted(_fruitful(history)):
+        first.setdefault(handed[at].sent.entity, at)
+    last = len(history.raw)
+    return all(
+        one < other or first.get(one, 0) < first.get(other, last)
+        for one, other in combinations(order, 2)
+    )
 
 
 def is_noted_by_its_sender(history: History, sent: int) -> bool:

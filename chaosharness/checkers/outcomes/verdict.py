@@ -20,7 +20,7 @@ from chaosharness.checkers.outcomes.clients import (
     never_cancelled,
 )
 from chaosharness.checkers.outcomes.composition import Composition, Unit
-from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
 from chaosharness.checkers.outcomes.for_good import as_a_transaction, refusals_of
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged_twice
@@ -31,7 +31,6 @@ from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
     ENDS_BADLY,
     OPTIONAL,
-    STANDS,
     ended_badly,
     forgotten,
     is_part_of_a_failure,
@@ -53,6 +52,7 @@ from chaosharness.checkers.outcomes.told import (
     Aside,
     No,
     came_late,
+    came_so,
     clients_told_no,
     dropped,
     is_noted_by_its_sender,
@@ -405,12 +405,16 @@ class Verdict:
 
     def _told_behind(self, items: Iterable[int]) -> Iterator[Difference]:
         """Yield the last thing that is usually said of an item, if it was said once a timer had
-        decided otherwise, and had said so: a question."""
+        decided otherwise, and had said so: a question.
+
+        Who ends in the words of the calm run, and in another one besides, was only reminded.
+        """
         for item in sorted(items):
             calm, seen = self.clean.calm.said.get(item, {}), self.seen.said.get(item, {})
             usual = {one: at for one, at in calm.items() if not self._is_of_a_client(at)}
             decided = [at for one, at in seen.items() if one not in calm]
-            words = self.seen.words(item) - self.clean.calm.words(item)
+            mine, theirs = self.seen.words(item), self.clean.calm.words(item)
+            words = mine - theirs if theirs - mine else frozenset()
             if not (usual and decided and words) or not usual.keys() <= seen.keys():
                 continue
             last = max(usual, key=lambda one: seen[one])
@@ -505,10 +509,12 @@ class Verdict:
                 if self._fits(out):
                     assert out is not None
                     self.nearest = f"with {_refused_words(refusals)} refused for good"
-                    items = {one.entity for one in refusals}
+                    items, asked = {one.entity for one in refusals}, None
                     if 0 in items:  # a loop was told: it worked for all that end otherwise
                         items |= {one.item for one in self.first}
-                    return of_the_refused(self.clean, out, items, refusals, self.client, order)
+                        asked = {item for no in self.nos for item in no.items}
+                    client = self.client
+                    return of_the_refused(self.clean, out, items, refusals, client, order, asked)
         return None
 
     def _fits_item(self, refusals: tuple[Refusal, ...], entity: int) -> bool:
@@ -636,8 +642,9 @@ class Verdict:
             late = self._if_in_order(arrived)
             if late is not None:
                 return late
+        self.by_history = self.by_history or bool(clean.orders_of_a_guess)
         for order in clean.orders_of_a_guess:
-            found = self._if_in_order(order)
+            found = self._if_in_order(order) if came_so(self.history, order) else None
             if found is not None:
                 return found
         return None

@@ -9,10 +9,9 @@ from chaosharness.checkers.harm import rank
 from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING, IGNORED
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.clients import ORDER
-from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.differences import STANDS, Difference
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK
 from chaosharness.checkers.outcomes.outcome import REMEMBERED
-from chaosharness.checkers.outcomes.sanity import STANDS
 from chaosharness.checkers.outcomes.timers import TIMER
 from chaosharness.checkers.outcomes.verdict import QUESTIONS as OF_A_RUN
 from chaosharness.checkers.payload import ids_in

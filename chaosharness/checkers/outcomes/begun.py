@@ -1,0 +1,53 @@
+"""What rows say while somebody is at it, and whether an item is left so, or says another word.
+
+Teams name this as they like: `open`, `offen`, 0, no time yet. What a row says in the calm run while
+the effect is asked for that is lacking at the end is what it says while somebody is at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place
+from chaosharness.checkers.outcomes.values import is_record
+
+
+def words_of_the_begun(
+    clean: Clean, item: int, lacking: Collection[Entry]
+) -> frozenset[tuple[Place, str]]:
+    """Return the words that an item's rows say only while what is lacking is asked for."""
+    begun = clean.while_asked(item, lacking)
+    if begun is None:
+        return frozenset()
+    return begun.words(item) - clean.calm.words(item)
+
+
+def said_by_numbers(clean: Clean, out: Outcome, item: int, lacking: Collection[Entry]) -> str:
+    """Return what a row of an item says without a word, `status 9`; nothing if it says nothing.
+
+    The same column is 0 while somebody is at it, say, and 1 in the end; or a time stands where else
+    there is none.
+    """
+    begun = clean.while_asked(item, lacking)
+    if begun is None:
+        return ""
+    before, after = (dict(_fields(one, item)) for one in (begun, clean.calm))
+    for where, value in _fields(out, item):
+        if where not in before or where not in after or value in (before[where], after[where]):
+            continue
+        if before[where] != after[where] or before[where] is None:
+            return f"{where[1]} {value}"
+    return ""
+
+
+def _fields(out: Outcome, item: int) -> Iterator[tuple[tuple[Place, str], Any]]:
+    """Yield the columns of an item's rows, of those tables in which it has one."""
+    rows: dict[Place, list[Any]] = {}
+    for place, row in out.own.get(item, ()):
+        rows.setdefault(place, []).append(row)
+    for place, found in rows.items():
+        if len(found) == 1 and is_record(found[0]):
+            for name, value in found[0]:
+                yield (place, name), value
