@@ -399,6 +399,19 @@ TOLD = {
         ],
         items=(0,),
     ),
+    "dead_letters.board:replayed_over_newer_on_redis": Told(
+        "idempotent",
+        (
+            "handled a newer message of words first and then an older one "
+            "(it had been put aside, and came back)"
+        ),
+        [
+            FailedCommit(
+                Site("board.on_word/shown.put", message="1 of desk.on_order/bus.publish words")
+            )
+        ],
+        items=(0,),
+    ),
     "dead_letters.board:replayed_over_newer_on_sqs": Told(
         "idempotent",
         (
