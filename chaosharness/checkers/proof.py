@@ -23,6 +23,12 @@ _DONE: Final = _WORK | {"handled", "raised", "ack", "nack", "note", "dead", "dec
 
 _CLIENT: Final = "client."
 
+_REFUSED: Final = "HTTP4"
+"""How the answer of an application begins that blames who asks."""
+
+_LOOKED: Final = _WORK | {"read", "note", "dead", "raised"}
+"""Kinds of event which show that a request came further than the door."""
+
 
 def unproved(history: History, items: Sequence[Any]) -> str:
     """Say why a run without faults puts nothing to the test; nothing where it does.
@@ -38,7 +44,10 @@ def unproved(history: History, items: Sequence[Any]) -> str:
         )
     if error := nothing_handled(history):
         return f"no handler came to its end, even without any fault: {error}"
-    for reason in (missed, unread, put_aside, only_died, led_nowhere, kept_in_hand, lost_unheard):
+    for reason in (
+        *(missed, unread, put_aside, only_died, turned_away, led_nowhere, kept_in_hand),
+        lost_unheard,
+    ):
         if found := reason(history):
             return found
     return ""
@@ -151,6 +160,36 @@ def led_nowhere(history: History) -> str:
     return (
         "no item of the workload led to anything: nothing was published, stored, called or "
         "noted on behalf of any of them. Does the entry send its item to where a service waits?"
+    )
+
+
+def turned_away(history: History) -> str:
+    """Say that an application refused all that the entry asked for, at its door; nothing otherwise.
+
+    A path that it does not have, a field or a header that is missing (404, 422, 401): whoever has
+    looked into a store before is taken for code that meant its answer.
+    """
+    asked: dict[int, str] = {}
+    refused = ""
+    for event in history:
+        mine = (event.operation or "").startswith(_CLIENT)
+        if mine and event.kind == "call" and event.data.get("path"):
+            asked[event.index] = f"{event.data.get('method', 'GET')} {event.data['path']}"
+        elif mine and event.kind == "reply":
+            error = str((event.data or {}).get("error", ""))
+            if not error.startswith(_REFUSED):
+                return ""
+            refused = refused or error
+        elif event.entity and event.kind in _LOOKED:
+            return ""
+    if not asked or not refused:
+        return ""
+    first, *others = dict.fromkeys(asked.values())
+    more = f" (and {len(others)} more)" if others else ""
+    return (
+        f"all that the entry asks for is refused, even without any fault: {first}{more} is "
+        f"answered {refused}, and nothing is done. Does it ask for the path, and with the fields "
+        "and headers, that the application takes?"
     )
 
 

@@ -71,6 +71,12 @@ class Later:
 
     # ---- forgotten
 
+    def refuse(self) -> None:
+        """Call the run off, where this is what code gave back for a value: nothing of it happened,
+        and the error of whoever cannot use it would excuse that."""
+        if self._steps is None:
+            unawaited.refuse_port(self.scope, self.operation, self._at)
+
     def __getattr__(self, name: str) -> Any:
         # Event loops look for attributes that we do not have; users for those of a result.
         if not name.startswith(("_", "cr_", "gi_", "ag_")):

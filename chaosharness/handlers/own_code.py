@@ -52,6 +52,9 @@ ENTRIES_MAX: Final = 2_000
 THINGS_MAX: Final = 4_000
 """Things that are looked at in one system, at most."""
 
+REACHED_MAX: Final = 10_000
+"""Parts of libraries' objects in which functions of the user's are looked for, at most."""
+
 LOCALS_DEPTH_MAX: Final = 2
 """How deep in an object of a library its state of this thread is looked for."""
 
@@ -132,6 +135,7 @@ class Survey:
     _words: set[str] = attrs.field(factory=set, init=False)
     _functions: list[tuple[FunctionType, str]] = attrs.field(factory=list, init=False)
     _foreign: list[tuple[Any, str]] = attrs.field(factory=list, init=False)
+    _reached: dict[int, Any] = attrs.field(factory=dict, init=False)
 
     @property
     def modules(self) -> list[dict[str, Any]]:
@@ -367,6 +371,7 @@ class Survey:
             self._locals(value, name)
             if isinstance(dict_of(value), dict) and not _is_ours(kind):
                 self._foreign.append((value, name))
+                self._calls(value)
             return
         self._enter(kind, kind.__qualname__)
         if isinstance(value, Enum):
@@ -377,6 +382,20 @@ class Survey:
             inside = one.take()
             for part in inside[1] if isinstance(inside, tuple) else inside:
                 self._enter(part, name)
+
+    def _calls(self, thing: Any) -> None:
+        """Note the modules of the functions that an object of a library calls: what answers a
+        route, does a task, or hears of a message, where only the application was imported."""
+        waiting: deque[Any] = deque([thing])
+        while waiting and len(self._reached) < REACHED_MAX:
+            one = waiting.popleft()
+            if type(one) in _PLAIN or id(one) in self._reached or is_unready(one):
+                continue
+            self._reached[id(one)] = one
+            if isinstance(one, FunctionType) and is_own(one.__globals__, self.own):
+                self._lead(one)
+            else:
+                waiting.extend(_parts(one, self.own))
 
     def _locals(self, thing: Any, name: str, depth: int = 0) -> None:
         """Note what an object of a library keeps for each thread (SQLAlchemy's `scoped_session`):
@@ -429,6 +448,26 @@ class Survey:
             if not package:
                 return
             package = package.rpartition(".")[0]
+
+
+def _parts(thing: Any, own: frozenset[str]) -> Iterable[Any]:
+    """Return what a container, a wrapper or an object of a library holds."""
+    if isinstance(thing, dict):
+        return list(dict.values(thing))
+    if isinstance(thing, list | tuple | set | frozenset | deque):
+        return list(thing)
+    if isinstance(thing, FunctionType):
+        return [Cell("", cell).take() for cell in thing.__closure__ or ()]
+    if isinstance(thing, MethodType):
+        return (thing.__func__, thing.__self__)
+    if isinstance(thing, partial):
+        return (thing.func, *thing.args, *thing.keywords.values())
+    kind = type(thing)
+    if isinstance(thing, _CODE) or kind.__module__.partition(".")[0] in sys.stdlib_module_names:
+        return ()
+    inside = dict_of(thing)
+    known = _is_ours(kind) or home(kind, own) is not None
+    return list(inside.values()) if isinstance(inside, dict) and not known else ()
 
 
 def bag(value: Any) -> dict[str, Any] | None:

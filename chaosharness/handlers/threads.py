@@ -66,8 +66,8 @@ class Threaded(Plain):
 
     @staticmethod
     def drive(script: Script[T], scope: Scope) -> T:
-        """Wait in the caller's greenlet."""
-        return park(script, scope, scope.thread)
+        """Wait in the caller's greenlet, on whosever behalf: the thread is the one that runs."""
+        return park(script, scope, _inside)
 
     block = drive
 

@@ -22,8 +22,11 @@ from chaosharness import (
     ErrorReply,
     Gateway,
     LostReply,
+    Pause,
     RabbitMQ,
     Redeliver,
+    Schedule,
+    Site,
     System,
     Web,
     explore,
@@ -175,3 +178,57 @@ def test_a_consumer_in_a_thread_of_a_framework_comes_to_rest(tmp_path, monkeypat
     run = system.run()
     assert run.ending.verdict == "quiet"
     assert not run.ending.ran_on  # what pika reads for its own time-outs is no clock of it
+
+
+# ---- two services that consume in threads: a callback that stands still is in its own thread
+
+
+def consumers_in_threads(heard, failed):
+    """Two services that consume in a thread and try again whatever is raised, as many do."""
+    system = System("two tills")
+    bus = system.add(RabbitMQ("bus", queues=["left", "right"]))
+    system.add(AMQP("rabbit", bus))
+    local = threading.local()
+
+    def listen(till):
+        local.mine = till
+        keys = threading.RLock()
+
+        def on_order(channel, method, properties, body):
+            with keys:  # held already, by this very thread
+                heard.append((till, local.mine))
+            channel.basic_ack(method.delivery_tag)
+
+        try:
+            channel = pika.BlockingConnection(RABBIT).channel()
+            channel.basic_consume(till, on_order)
+            with keys:
+                channel.start_consuming()
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    def serve(env, till):
+        thread = threading.Thread(target=listen, args=(till,), daemon=True)
+        env.main(thread.start)
+
+    system.service("left")(lambda env: serve(env, "left"))
+    system.service("right")(lambda env: serve(env, "right"))
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        for till in ("left", "right"):
+            env.publisher(bus)(till, order)
+
+    return system
+
+
+def test_a_callback_that_stands_still_in_a_thread_lets_other_threads_go_on():
+    heard, failed = [], []
+    system = consumers_in_threads(heard, failed)
+    pause = Pause(Site("left.on_order/handle", "before"), lasting=1_000)
+    run = system.run(None, Schedule([pause]))
+    assert not run.unused
+    assert not failed
+    assert sorted(heard) == [("left", "left"), ("right", "right")]
+    assert run.ending.verdict == "quiet"

@@ -1,6 +1,7 @@
 """State of modules begins anew with each incarnation, whatever holds it."""
 
 import asyncio
+import importlib
 import itertools
 import queue
 import threading
@@ -8,6 +9,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from functools import lru_cache, partial
 
 import attrs
+import httpx
 import pytest
 
 from chaosharness import (
@@ -18,6 +20,7 @@ from chaosharness import (
     Schedule,
     Site,
     System,
+    Web,
     explore,
     never_charged_twice,
 )
@@ -405,3 +408,53 @@ def test_a_guard_that_a_crash_loses_is_reported(at_module_level):
 
     system.claim(never_charged_twice(bank))
     assert explore(system, kinds=[Crash], faults_max=1).result == "violated"
+
+
+# ---- only the application is imported: the modules of what it calls are found by it
+
+SHELVES = """
+from fastapi import APIRouter
+
+router = APIRouter()
+left = [{"id": "tea", "count": 3}]
+
+@router.post("/sales")
+def sell(sale: dict):
+    left[0]["count"] -= 1
+    return left[0]["count"]
+"""
+
+MARKET = """
+from fastapi import FastAPI
+import shelves
+
+market = FastAPI()
+market.include_router(shelves.router)
+"""
+
+OPENED = """
+from market import market
+
+def serve(env, site):
+    env.app(site, market)
+"""
+
+
+def test_what_the_routes_of_an_application_hold_is_of_each_process(tmp_path, monkeypatch):
+    (tmp_path / "shelves.py").write_text(SHELVES)
+    (tmp_path / "market.py").write_text(MARKET)
+    (tmp_path / "opened.py").write_text(OPENED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    serve = importlib.import_module("opened").serve
+    system = System("market")
+    site = system.add(Web("market.example"))
+    system.service("market")(lambda env: serve(env, site))
+    said = []
+
+    @system.entry(examples=[{"id": "s1"}])
+    def buy(env, sale):
+        said.append(httpx.post("https://market.example/sales", json=sale).json())
+
+    for _ in range(3):
+        system.run()
+    assert said == [2, 2, 2]

@@ -10,9 +10,11 @@ import time
 import warnings
 from textwrap import dedent
 
+import httpx
 import pika
 import pytest
 from click.testing import CliRunner
+from fastapi import FastAPI, HTTPException
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
@@ -32,6 +34,7 @@ from chaosharness import (
     Site,
     SQSQueue,
     System,
+    Web,
     chaos_settings,
     chaos_test,
     check,
@@ -567,3 +570,47 @@ def test_messages_that_wait_in_a_queue_for_their_time_are_read_where_they_go_the
         env.publisher(bus)("later", order)
 
     assert explore(system, faults_max=1, runs_max=20).upset == ()
+
+
+# ---- requests that no application takes
+
+
+def counter(path, fields, *, looks=False):
+    """An application that takes sales at `/api/sales`, and an entry that asks for another."""
+    system = System("counter")
+    store = system.add(KeyValue("db"))
+    site = system.add(Web("counter.example"))
+
+    @system.service("counter")
+    def serve(env):
+        app, db = FastAPI(), env.connect(store)
+
+        @app.post("/api/sales")
+        async def sell(sale: dict, count: int):
+            if looks and await db.get(sale["id"]) is None:
+                raise HTTPException(404, "no such sale")
+            await db.put(sale["id"], count)
+
+        env.app(site, app)
+
+    @system.entry(examples=[{"id": "s1"}, {"id": "s2"}])
+    def buy(env, sale):
+        httpx.post(f"https://counter.example{path}", json=sale, params=fields)
+
+    return system
+
+
+@pytest.mark.parametrize(("path", "fields"), [("/sales", {"count": 1}), ("/api/sales", {})])
+def test_where_an_application_takes_no_request_nothing_is_proved(path, fields):
+    campaign = explore(counter(path, fields), faults_max=1)
+    assert campaign.result == "unknown"
+    words = (
+        f"all that the entry asks for is refused, even without any fault: POST {path} is answered"
+    )
+    assert any(words in one for one in campaign.unproved)
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_refusal_that_code_has_looked_up_and_what_is_taken_prove_as_ever(looks):
+    system = counter("/api/sales", {"count": 1}, looks=looks)
+    assert "refused" not in unproved(system.run().history, [{"id": "s1"}])

@@ -19,6 +19,7 @@ from chaosharness.handlers.colours import innermost
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script
+from chaosharness.handlers.threads import ThreadScope
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.site import Phase
 
@@ -124,7 +125,14 @@ def handling_of(
     copy, cause = taken
     world, incarnation = own.world, own.incarnation
     place = f"{incarnation.service}.{name_of(callback)}"
-    scope = Scope(world, incarnation, place, copy.entity, cause, own.colour, copy.hops, copy.name)
+    if own.thread is None:
+        scope = Scope(
+            world, incarnation, place, copy.entity, cause, own.colour, copy.hops, copy.name
+        )
+    else:  # a callback runs in the thread that consumes, and holds what that holds
+        scope = ThreadScope(own, place, own.thread)
+        scope.entity, scope.cause = copy.entity, cause
+        scope.hops, scope.message = copy.hops, copy.name
     scope.run = run
     world.in_flight[scope] = place
     operation = f"{place}/handle"

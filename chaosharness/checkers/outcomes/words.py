@@ -183,14 +183,17 @@ def _verb(what: str) -> str:
 
 def _of_a_message(one: Difference, whose: str, nearest: str) -> str:
     owner = f" for {whose}" if whose else ""
+    bare = one.what == BARE  # all that it holds is made anew in each run: a generated id, a time
     match one.kind:
         case "message lost":
+            what = "anything" if bare else one.what
             return (
-                f"{one.place} was never told {one.what}{owner}; {_in(nearest)} it is, and a repeat "
+                f"{one.place} was never told {what}{owner}; {_in(nearest)} it is, and a repeat "
                 "may not change that"
             )
         case "message new":
-            return f"{one.place} was told {one.what}{owner}, which nobody says {nearest}"
+            what = "something" if bare else one.what
+            return f"{one.place} was told {what}{owner}, which nobody says {nearest}"
         case "swallowed":
             return (
                 f"{one.what} took the message of {one.place}{owner} and did nothing; without "

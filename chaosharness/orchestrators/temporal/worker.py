@@ -25,6 +25,7 @@ from chaosharness.errors import ChaosharnessError
 from chaosharness.faults import Crash, LostRequest, Pause
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import ended, reach, suffer
+from chaosharness.handlers.later import Later
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import DECIDE, DECIDE_IN_EITHER, HANDLE, TAKES_OVER, strikes
 from chaosharness.handlers.script import Script, drive_in_kernel
@@ -553,6 +554,9 @@ class Worker:
         world, server = scope.world, self.engine.server
         yield from suffer(scope, operation, "after", attempt)
         if result is BY_SOMEBODY_ELSE:
+            return
+        if isinstance(result, Later):
+            result.refuse()
             return
         report = f"{scope.place}/report"
         number = reach(scope, report, REPORT)

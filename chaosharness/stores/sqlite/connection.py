@@ -138,6 +138,8 @@ class Connection(ConfiguredConnection):
 
     def rollback(self) -> None:
         """Undo the open transaction, if there is one."""
+        if self._shut and self._owner is None:
+            return  # its run is over, and the clean-up of code that was abandoned comes after it
         if self.in_transaction:
             if self._touched or count_changes(self) != self._committed:
                 self._pass(self._store.rolling_back, self._undo, _plain_rollback, READ)

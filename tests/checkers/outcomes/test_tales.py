@@ -127,6 +127,20 @@ def test_a_key_value_store_is_compared_key_by_key():
     assert finding.summary == "kv has value=1000 (key=total); without faults, value=500 (key=total)"
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [(b'{"order":"o1"}', "(order=o1)"), (b'{"made_at":17}', "anything")]
+)
+def test_a_message_of_which_nothing_can_be_compared_is_not_spelled_as_one(value, said):
+    def told(*topics):
+        tale = Tale()
+        for topic in topics:
+            tale.publish(topic, value=value, by="payments.on_order")
+        return tale.end()
+
+    found = judge(IDEMPOTENT, told(), told("paid"), (CRASH,))
+    assert f"bus.paid was never told {said} for item 1; " in found[0].summary
+
+
 def test_a_message_that_was_never_sent_is_found_and_one_sent_twice_is_not():
     assert differs(shop(says=("paid", "paid"))) == []
     [finding] = differs(shop(says=()))

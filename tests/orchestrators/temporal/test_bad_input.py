@@ -21,8 +21,8 @@ from temporalio.common import (
     RetryPolicy,
 )
 
-from chaosharness import Budget, Env, System, Temporal, never_stuck
-from chaosharness.errors import InvalidDefinition, PropertyViolated
+from chaosharness import Budget, Env, Gateway, System, Temporal, never_stuck
+from chaosharness.errors import InvalidDefinition, NotAwaited, PropertyViolated
 from chaosharness.system.run import Run
 
 QUEUE = "q"
@@ -220,3 +220,48 @@ def test_who_waits_for_what_fails_again_and_again_is_told_what_fails(flow: str, 
     assert run.ending.verdict == "budget"
     assert words in run.ending.reason
     assert run.ending.reason.endswith("again and again")
+
+
+# ---- an async activity that hands on what it should have awaited
+
+
+@workflow.defn
+class Pays:
+    """Has one charge made."""
+
+    @workflow.run
+    async def run(self, name: str) -> Any:
+        patience = RetryPolicy(maximum_attempts=2)
+        return await workflow.execute_activity(
+            "charge", name, start_to_close_timeout=SOON, retry_policy=patience
+        )
+
+
+def paying(*, blocking: bool) -> System:
+    system = System("paying")
+    temporal = system.add(Temporal("temporal"))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("pay")
+    def pay(env: Env) -> None:
+        client = env.client(bank, blocking=blocking)
+
+        @activity.defn
+        async def charge(name: str) -> Any:
+            receipt = client.charge(name, 500, key=name)
+            return receipt if not blocking else receipt.order
+
+        env.worker(temporal, task_queue=QUEUE, workflows=[Pays], activities=[charge])
+
+    @system.entry(examples=["o1"])
+    async def start(env: Env, name: str) -> None:
+        await env.client(temporal).start_workflow(Pays.run, name, id=name, task_queue=QUEUE)
+
+    return system
+
+
+def test_an_activity_that_returns_a_call_which_it_has_not_awaited_is_told_so() -> None:
+    with pytest.raises(NotAwaited, match=r"bank\.charge was called without await"):
+        paying(blocking=False).run()
+    notes = paying(blocking=True).run().history.of("note")
+    assert [one.data["what"] for one in notes] == ["workflow started", "workflow completed"]

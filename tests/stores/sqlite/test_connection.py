@@ -397,3 +397,34 @@ def test_a_connection_takes_any_number_of_cursors_that_are_gone():
             connection.commit()
 
     assert len(ids(shop(handle, items=ONE).run())) == 300
+
+
+def test_what_abandoned_code_cleans_up_after_its_run_is_nothing_and_says_nothing(monkeypatch):
+    held, said = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: said.append(one.exc_value))
+
+    def lent(connection):  # a dependency of FastAPI's
+        try:
+            yield connection
+        finally:
+            connection.rollback()
+
+    def handle(connection, order):
+        connection.create_function("twice", 1, lambda n: 2 * n)  # so that no other run gets it
+        held.append(lent(connection))
+        insert(next(held[-1]), order)
+
+    run_one(handle)
+    assert held
+    held.clear()
+    gc.collect()
+    assert said == []
+
+
+def test_a_connection_that_the_user_has_closed_refuses_as_ever():
+    def handle(connection, order):
+        connection.close()
+        connection.rollback()
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        run_one(handle)
