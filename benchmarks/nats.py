@@ -102,11 +102,15 @@ TIMED_VERBS: Final = (
     *("progress",) * 3,
     *("pass",) * 5,
 )
+PLAINLY: Final = 8
+"""What a message is published with that has no id, and expects nothing."""
 BEGINNING: Final = (
-    *(Step("publish", 0, 5), Step("publish", 1, 5), Step("publish", 0, 5)),
+    *(Step("publish", number, PLAINLY) for number in (0, 1, 0)),
     Step("fetch", 0, 2),
 )
 """Without messages in hands there is nothing to settle, and nothing that time could change."""
+AGAIN: Final = (Step("pass", 0), Step("fetch", 0, 2)) * 2
+"""What is handed out a second time is held for the second wait of a backoff."""
 
 
 def case_of(chance: Random, kind: Kind) -> Case:
@@ -121,10 +125,15 @@ def case_of(chance: Random, kind: Kind) -> Case:
         Step(chance.choice(verbs), chance.randrange(8), chance.randrange(8))
         for _ in range(TIMED_STEPS if timed else STEPS)
     )
-    if timed or chance.random() < 0.5:
+    late = consumer_of(chance, stream, timed, 2)
+    if timed:
+        again = consumers[0].backoff_ms and chance.random() < 0.5
+        steps = (BEGINNING + AGAIN if again else BEGINNING) + steps
+        return Case(stream, tuple(consumers), steps, late, stream)
+    if chance.random() < 0.5:
         steps = BEGINNING + steps
-    case = Case(stream, tuple(consumers), steps, consumer_of(chance, stream, timed, 2), stream)
-    return case if timed or chance.random() < 0.6 else administered(case, chance)
+    case = Case(stream, tuple(consumers), steps, late, stream)
+    return case if chance.random() < 0.6 else administered(case, chance)
 
 
 def administered(case: Case, chance: Random) -> Case:

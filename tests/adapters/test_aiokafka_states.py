@@ -54,6 +54,7 @@ def calls(consumer):
         "to the end of none": lambda: consumer.seek_to_end(NONE),
         "to what none has committed": lambda: consumer.seek_to_committed(NONE),
         "to the beginning of a topic": lambda: consumer.seek_to_beginning("orders"),
+        "highwater of a topic": lambda: consumer.highwater("orders"),
         "highwater of none": lambda: consumer.highwater(NONE),
         "commit": consumer.commit,
         "commit at": lambda: consumer.commit({FIRST: 0}),
@@ -107,6 +108,7 @@ async def consumers(servers, seen):
     await ask("unstarted, in no group", calls(alone) | before(alone) | unstarted(alone))
     alone.assign([FIRST])
     early = {what: calls(alone)[what] for what in ("seek", "position", "pause", "paused")}
+    early["highwater"] = lambda: alone.highwater(FIRST)
     await ask("assigned before it starts", early | before(alone))
     await alone.start()
     await ask("assigned", {"paused": alone.paused})
@@ -151,6 +153,22 @@ async def producers(servers, seen):
         "unstarted, of transactions",
         {"commit": two.commit_transaction, "abort": two.abort_transaction, **offsets},
     )
+
+
+def test_nothing_is_known_of_what_was_not_fetched_yet():
+    async def program(servers, seen):
+        one = AIOKafkaConsumer("orders", bootstrap_servers=servers, group_id="g")
+        alone = AIOKafkaConsumer(bootstrap_servers=servers)
+        alone.assign([FIRST])
+        for consumer in (one, alone):
+            await consumer.start()
+            seen.append(consumer.highwater(FIRST))
+            await asyncio.sleep(0.1)
+            seen.append(consumer.highwater(FIRST))
+            await consumer.stop()
+            seen.append(consumer.highwater(FIRST))
+
+    assert in_a_run(program) == [None, 0, 0] * 2
 
 
 def in_a_run(program):

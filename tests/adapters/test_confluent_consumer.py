@@ -171,6 +171,27 @@ def test_an_assignment_of_ones_own_is_in_no_group():
     assert len(told) == 2
 
 
+def test_nothing_is_added_to_what_an_eager_group_gives():
+    said = []
+
+    def main():
+        consumer = confluent_kafka.Consumer(GROUP)
+        consumer.subscribe(["orders"])
+        while consumer.poll(1.0) is not None:
+            continue
+        with pytest.raises(KafkaException) as caught:
+            consumer.incremental_assign([TopicPartition("orders", 1)])
+        said.append(caught.value.args[0].str())
+        assert len(consumer.assignment()) == 2
+        consumer.close()
+
+    ran(main, log_partitions=2)
+    assert said == [
+        "Changes to the current assignment must be made using assign() "
+        "when rebalance protocol type is EAGER"
+    ]
+
+
 def test_what_the_client_refuses_in_its_own_words():
     said = []
 

@@ -9,7 +9,13 @@ import pytest
 
 pytest.importorskip("confluent_kafka")
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    Consumer,
+    Producer,
+    TopicPartition,
+)
 
 from benchmarks import kafka_peers
 from chaosharness import Kafka, KafkaServers, System
@@ -67,13 +73,60 @@ def producers(servers):
     def report(error, message):
         seen.append(f"{error} {message.partition()}")
 
-    one = Producer({"bootstrap.servers": servers})
-    for _ in range(2):
-        for index in (-5, 99, 0):
-            send = partial(one.produce, "orders", b"x", partition=index, on_delivery=report)
+    for index in (-5, 99, 0):  # by one each: what another sends meanwhile may find it known
+        one = Producer({"bootstrap.servers": servers})
+        send = partial(one.produce, "orders", b"x", partition=index, on_delivery=report)
+        for _ in range(2):
             seen.append(said(send))
-        one.flush(5)
+            one.flush(5)
     return seen
+
+
+def additions(servers):
+    """Add log partitions to what is read, and take some away: the others go on where they are."""
+    told = []
+    one = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": "added",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+
+    def of(index, offset=OFFSET_INVALID):
+        return TopicPartition("parcels", index, offset)
+
+    def read(seconds):
+        message = one.poll(seconds)
+        told.append(message and (message.error() or message.value(), message.partition()))
+
+    def there():
+        told.append([(found.topic, found.partition) for found in one.assignment()])
+
+    filling = Producer({"bootstrap.servers": servers})
+    for number in range(3):
+        filling.produce("parcels", str(number).encode(), partition=0)
+    filling.flush(5)
+    told.append(said(lambda: one.incremental_unassign([of(0)])))
+    one.incremental_assign([of(0)])
+    read(5)
+    one.incremental_assign([of(2, OFFSET_BEGINNING), of(1, 0)])
+    there()
+    read(5)
+    one.pause([of(0)])
+    one.incremental_unassign([of(1)])
+    read(0.2)
+    one.resume([of(0)])
+    read(5)
+    there()
+    for more in ([of(0)], [of(3), of(3)], [of(3, -77)], [of(0), of(0)], []):
+        told.append(said(partial(one.incremental_assign, more)))
+    for wrong in ([of(0), of(0)], [of(3, -77)]):
+        told.append(said(partial(one.assign, wrong)))
+    told.append(said(partial(one.incremental_unassign, [of(3)])))
+    one.close()
+    return told
 
 
 def in_a_run(program):
@@ -88,7 +141,7 @@ def in_a_run(program):
     return seen[0]
 
 
-@pytest.mark.parametrize("program", [consumers, producers], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("program", [consumers, producers, additions], ids=lambda one: one.__name__)
 def test_a_client_says_the_same_as_the_library(program):
     if (lacks := kafka_peers.missing("mock")) is not None:
         pytest.skip(lacks)

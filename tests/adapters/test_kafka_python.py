@@ -172,6 +172,22 @@ class Ears(ConsumerRebalanceListener):
         self.told.append(("lost", [one.partition for one in lost]))
 
 
+def test_who_has_nothing_holds_nothing():
+    seen = []
+
+    def main():
+        consumer = kafka.KafkaConsumer(**BY_HAND)
+        for hold in (consumer.pause, consumer.resume):
+            seen.append(hold())
+            with pytest.raises(KeyError) as caught:
+                hold(ORDERS)
+            seen.append(caught.value.args)
+        seen.append(consumer.paused())
+
+    ran(main)
+    assert seen == [None, (ORDERS,), None, (ORDERS,), set()]
+
+
 def test_listeners_hear_inside_poll_and_close():
     told = []
 

@@ -27,7 +27,7 @@ def told(call: Any) -> Any:
     """Return what a call gives, or the name of what it raises."""
     try:
         return call()
-    except (KafkaError, ValueError, TypeError, StopIteration) as error:
+    except (KafkaError, KeyError, ValueError, TypeError, StopIteration) as error:
         return type(error).__name__
 
 
@@ -111,6 +111,10 @@ def refused(servers: str, seen: list[Any]) -> None:
     """What the client refuses itself."""
     filled(servers, "refused", b"1")
     other = TopicPartition("refused", 9)
+    idle = reader(servers)
+    for hold in (idle.pause, idle.resume):
+        seen.extend([told(hold), told(partial(hold, other)), told(partial(hold, "refused"))])
+    idle.close()
     consumer = reader(servers, "refused")
     consumer.poll(timeout_ms=6_000)
     for call in (
@@ -122,6 +126,10 @@ def refused(servers: str, seen: list[Any]) -> None:
         lambda: consumer.seek(other, 1),
         lambda: consumer.seek(other, -1),
         lambda: consumer.seek_to_end(other),
+        consumer.pause,
+        consumer.resume,
+        lambda: consumer.pause(other),
+        lambda: consumer.resume(other),
         lambda: consumer.poll(max_records=0),
         lambda: consumer.poll(timeout_ms=-1),
         lambda: reader(servers, nothing=1).config,

@@ -64,6 +64,33 @@ def test_n1_an_id_is_known_after_its_message_is_gone():
     assert server.publish("a again", id="x").duplicate
 
 
+def changed(server, **consumer):
+    settings = ConsumerSettings(**consumer)
+    assert server(op.CreateConsumer("S", "c", settings, or_update=True)) is None
+
+
+@pytest.mark.parametrize(("most", "left"), [(1, ["b"]), (2, [])])
+def test_what_a_fetch_has_passed_over_does_not_come_back_with_other_filters(most, left):
+    server = Server(filters=("orders.a",))
+    server.publish("a")
+    server.publish("b", subject="orders.b")
+    assert len(server.fetch(most)) == 1
+    changed(server, filters=("orders.b",))
+    assert server.state().pending == len(left)
+    server.publish("later", subject="orders.b")
+    assert [body for body, _ in server.seen()] == [*left, "later"]
+
+
+def test_progress_with_a_message_that_is_gone_is_taken():
+    server = Server(filters=("orders.a",))
+    server.publish("a")
+    [one] = server.fetch()
+    changed(server, filters=("orders.b",))
+    assert server(op.DeleteMessage("S", 1)) is None
+    assert server(op.InProgress(one.handle)) is None
+    assert server.state().ack_pending == 1
+
+
 def test_n2_what_comes_back_comes_first():
     server = Server()
     server.publish("a", "b", "c")

@@ -59,6 +59,7 @@ class Consumer:
         self._given_up: set[int] = set()
         self._go_by(settings)
         self.next = self._start(now)
+        self.passed = 0
         self.floor = self.told = (0, self.next - 1)
         first = self._chosen[-1] + 1 if self._chosen else self.next
         self.ahead = {one.sequence: one for one in self._wanted(first)}
@@ -78,7 +79,8 @@ class Consumer:
         if settings.filters != filters:
             self._wants.clear()
             self._chosen.clear()
-            self.ahead = {one.sequence: one for one in self._wanted(self.next)}
+            first = max(self.next, self.passed + 1)
+            self.ahead = {one.sequence: one for one in self._wanted(first)}
 
     # ---- where it begins
 
@@ -166,7 +168,9 @@ class Consumer:
     def take_new(self) -> Record | None:
         """Return what comes next, for the first time; None where there is nothing.
 
-        Seen of 2.15.1: of the last ones of their subjects, one that is gone ends a fetch.
+        Seen of 2.15.1: of the last ones of their subjects, one that is gone ends a fetch. A fetch
+        that asks for more than there is has passed over all that was filtered out: that does not
+        come back where the filters change.
         """
         if self._chosen:
             sequence = self._chosen.pop(0)
@@ -175,6 +179,7 @@ class Consumer:
         for sequence in self.ahead:
             self.next = sequence + 1
             return self.ahead.pop(sequence)
+        self.passed = self.stream.last
         return None
 
     # ---- handing out

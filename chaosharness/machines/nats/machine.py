@@ -454,8 +454,9 @@ class NatsMachine:
             return consumer
         until = now + consumer.wait_ms(handle.sequence)
         if consumer.leases.extend(handle.sequence, until):
-            record = consumer.stream.records[handle.sequence]
-            self.emit(Extended(record.message, consumer.place, until))
+            record = consumer.stream.records.get(handle.sequence)
+            if record is not None:  # else it is gone, which the consumer was not told of
+                self.emit(Extended(record.message, consumer.place, until))
         return None
 
     # ---- looking

@@ -45,7 +45,7 @@ headers = st.dictionaries(st.sampled_from(["k", "l", "x-k"]), st.sampled_from([1
 bound = st.builds(
     lambda found, match: {**found, **({"x-match": match} if match else {})},
     headers,
-    st.sampled_from(["", "all", "any", "any-with-x", "all-with-x"]),
+    st.sampled_from(["", "all", "any", "any", "any-with-x", "all-with-x"]),
 )
 
 
@@ -220,6 +220,7 @@ BEGIN = {
         st.just(Op("bind", 0, (True, "x1", Binding("queue", "q1")))),
         bound_to("queue", "q0"),
         bound_to("exchange", "x1"),
+        *[begun("publish", st.just("x0"), keys, headers, st.just(0))] * 3,
     ),
     "consumers": (
         *first(*CLASSIC),

@@ -94,6 +94,7 @@ class Consumer(Places):
         self._in: Membership | None = None
         self._early: set[Place] = set()
         self._last: dict[Place, int] = {}
+        self._ends: dict[Place, int] = {}
         self._started = self.closed = False
         self._lasts_ms: int = options.get("request_timeout_ms", 40_000)
         self.label = f"aiokafka-{self._incarnation.label}"
@@ -138,6 +139,8 @@ class Consumer(Places):
                 consumer = self._in.consumer
                 self._chosen, self._early = consumer.assignment(), set()
                 self._last = {one: consumer.position(*one) for one in self._chosen}
+                if self._in.has_fetched:
+                    self._ends = {one: consumer.watermarks(*one)[1] for one in self._chosen}
             await self._leave()
 
     async def _enter(self) -> None:

@@ -58,6 +58,8 @@ class Membership:
         self._began_ms = scope.world.now
         self._timer: Any = None
         self._joining: Resume | None = None
+        self._since_ms = scope.world.now
+        self._polled = False
         self._telling: asyncio.Task[None] | None = None
         revoked = self._revoked if listener or interval_ms is not None else None
         self._listeners = Listeners(self._assigned if listener else None, revoked, None)
@@ -86,6 +88,13 @@ class Membership:
     def choose(self, places: tuple[Place, ...]) -> None:
         """Read these log partitions, in no group."""
         self.consumer.assign(*places)
+        self._since_ms, self._polled = self._world.now, False
+
+    @property
+    def has_fetched(self) -> bool:
+        """Whether it was answered since it has anything to read: it asks as soon as it has."""
+        latency_ms = self.cluster.definition.latency_ms
+        return self._polled or self._world.now - self._since_ms > latency_ms
 
     @property
     def expelled(self) -> bool:
@@ -98,6 +107,7 @@ class Membership:
         """Begin to tell what has changed; say whether the round has to wait for that."""
         joining, self._joining = self._joining, None
         if joining is not None:
+            self._since_ms = self._world.now
             joining(None)
         if self.member.unset_at >= 0:
             return bool(self.consumer.attend())
@@ -181,6 +191,7 @@ class Membership:
 
     def handed_out(self) -> None:
         """See to it that what was handed out is committed when the next commit is due."""
+        self._polled = True
         interval_ms = self._interval_ms
         if interval_ms is None or self._timer is not None:
             return

@@ -34,6 +34,7 @@ class Places:
     _chosen: tuple[Place, ...] | None
     _early: set[Place]
     _last: dict[Place, int]
+    _ends: dict[Place, int]
 
     def assignment(self) -> Partitions:
         """Return the log partitions that it has."""
@@ -89,10 +90,14 @@ class Places:
         found: int = self._in.consumer.position(*partition)
         return found
 
-    def highwater(self, partition: TopicPartition) -> int:
-        """Return the offset that the next record to be stored gets."""
-        if self._in is None or partition not in self.assignment():
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """Return the offset that the next record to be stored gets; None before it has fetched."""
+        if partition not in self.assignment():
             raise AssertionError("Partition is not assigned")
+        if self._in is None:  # it has not started, or has stopped and shows what it knew
+            return self._ends.get((partition.topic, partition.partition))
+        if not self._in.has_fetched:
+            return None
         found: int = self._in.consumer.watermarks(*partition)[1]
         return found
 

@@ -14,11 +14,17 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from chaosharness.adapters.kafka.absent import check_wired, is_absent
 from chaosharness.adapters.kafka.confluent.admin import metadata_of as cluster_metadata
 from chaosharness.adapters.kafka.confluent.agreed import check_agreed
+from chaosharness.adapters.kafka.confluent.assigned import (
+    EAGER,
+    check_added,
+    check_assigned,
+    check_there,
+)
 from chaosharness.adapters.kafka.confluent.ends import poll_of
 from chaosharness.adapters.kafka.confluent.handed import Records, absent, error_of, words_for
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
@@ -218,18 +224,50 @@ class Consumer:
         """Read these log partitions; inside a listener, go on where they say."""
         self._alive()
         places = places_of(partitions)
+        try:
+            check_assigned(partitions)
+        except KafkaException:
+            if self._chosen:
+                self._consumer.assign()  # what was there is gone before the client looks
+            raise
         if self._consumer is None or self._chosen:
-            topics = tuple(dict.fromkeys(topic for topic, _ in places))
-            self._cluster.check(topics)
-            if self._consumer is None:
-                self._consumer = self._made(topics)
-            self._consumer.assign(*places)
-            self._chosen = True
-            self._met.update(topics)
+            self._choose(places)
         mine = set(self._consumer.assignment())
         set_out(self._consumer, [one for one in partitions if place_of(one) in mine])
 
-    incremental_assign = assign
+    def _choose(self, places: list[Place]) -> None:
+        """Read what was chosen by hand, in no group."""
+        topics = tuple(dict.fromkeys(topic for topic, _ in places))
+        self._cluster.check(topics)
+        if self._consumer is None:
+            self._consumer = self._made(topics)
+        self._consumer.assign(*places)
+        self._chosen = True
+        self._met.update(topics)
+
+    def _choose_anew(self, places: list[Place]) -> None:
+        """Likewise, and go on in what it had already as if nothing had happened."""
+        consumer = self._consumer
+        before = [] if consumer is None else consumer.assignment()
+        kept = {one: consumer.position(*one) for one in before if one in places}
+        paused = [one for one in kept if one in consumer.paused()]
+        self._choose(places)
+        for place, offset in kept.items():
+            self._consumer.seek(*place, offset)
+        self._consumer.pause(*paused)
+
+    def incremental_assign(self, partitions: Any) -> None:
+        """Read these log partitions too; inside a listener, go on where they say."""
+        self._alive()
+        places = places_of(partitions)
+        before = [] if self._consumer is None else self._consumer.assignment()
+        if self._consumer is None or self._chosen:
+            check_added(partitions, before)
+            self._choose_anew([*before, *places])
+        elif before and self._cluster.definition.assignment != "cooperative-sticky":
+            raise refusal(KafkaError._STATE, EAGER)
+        mine = set(self._consumer.assignment())
+        set_out(self._consumer, [one for one in partitions if place_of(one) in mine])
 
     def unassign(self) -> None:
         """Read nothing more of what was assigned by hand; inside a listener, say that it is so."""
@@ -240,19 +278,16 @@ class Consumer:
     def incremental_unassign(self, partitions: Any) -> None:
         """Likewise of some log partitions."""
         self._alive()
-        places = set(places_of(partitions))
-        if places and not self.assignment():
-            code = KafkaError._INVALID_ARG
-            raise refusal(code, "Can't subtract from empty assignment")
+        places = places_of(partitions)
+        before = [] if self._consumer is None else self._consumer.assignment()
+        check_there(places, before)
         if self._chosen:
-            self._consumer.assign(
-                *(one for one in self._consumer.assignment() if one not in places)
-            )
+            self._choose_anew([one for one in before if one not in places])
 
     def assignment(self) -> list[TopicPartition]:
         """Return the log partitions that it has."""
         self._alive()
-        return [] if self._consumer is None else shown(self._consumer.assignment())
+        return [] if self._consumer is None else shown(sorted(self._consumer.assignment()))
 
     def position(self, partitions: Any) -> list[TopicPartition]:
         """Return the offset behind the last record that was handed out, of each."""
