@@ -161,7 +161,7 @@ class Ledgers:
         return -1
 
 
-def _done(out: Outcome, item: int, entry: Entry) -> int:
+def times_done(out: Outcome, item: int, entry: Entry) -> int:
     """Say how often something was done for an item, whatever became of it."""
     return sum((place, what) == entry for place, what, _ in out.ledger.get(item, ()))
 
@@ -249,8 +249,8 @@ class Comparison:
             usual = theirs[place, what]
             if item in free and mine[place, what] <= max(usual, 1):
                 continue
-            done = 0 if usual or item in absent else _done(clean, item, (place, what))
-            if done and _done(seen, item, (place, what)) <= done:
+            done = 0 if usual or item in absent else times_done(clean, item, (place, what))
+            if done and times_done(seen, item, (place, what)) <= done:
                 yield self._not_undone(item, seen, (place, what))
                 continue
             yield self._surplus(
@@ -285,7 +285,7 @@ class Comparison:
         place, what = entry
         count, usual = mine[entry], theirs[entry]
         if done:
-            count, usual = _done(seen, item, entry), done
+            count, usual = times_done(seen, item, entry), done
         kind = "effect left" if absent else "effect twice" if usual else "effect new"
         if kind == "effect new":  # the same, with other words: a number of its own
             here = sum(times for (where, _), times in mine.items() if where == place)

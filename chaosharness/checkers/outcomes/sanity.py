@@ -11,7 +11,7 @@ import attrs
 
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import UNDOING, Difference, moves
+from chaosharness.checkers.outcomes.differences import UNDOING, Difference, moves, times_done
 from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.masks import AMOUNTS
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
@@ -253,7 +253,7 @@ class _Refused:
         )
 
     def _wrong(self) -> list[Difference]:
-        twice = [*self._elsewhere(), *self.rows.twice()]
+        twice = [*self._elsewhere(), *self._once_more(), *self.rows.twice()]
         if twice:
             return twice
         if self.out.dead.get(self.item):
@@ -378,6 +378,21 @@ class _Refused:
                         "effect twice", self.item, spelled_place(place),
                         f"{spelled(what)}{there}", source=place[1], count=2, usual=1,
                     )  # fmt: skip
+
+    def _once_more(self) -> Iterator[Difference]:
+        """Yield what is done and undone without faults, or undoes, and was done once more here:
+        a refund under another key at each attempt."""
+        for entry in self.more:
+            count = times_done(self.out, self.item, entry)
+            usual = times_done(self.clean.calm, self.item, entry)
+            if count > usual > 0:
+                place, what = entry
+                standing = self.clean.ledgers.standing(self.out, self.item)
+                events = tuple(index for where, said, index in standing if (where, said) == entry)
+                yield Difference(
+                    "effect twice", self.item, spelled_place(place), spelled(what), "", events,
+                    count, usual, place[1],
+                )  # fmt: skip
 
     def _half_undone(self) -> list[Difference]:
         """Return what stands although its like at other parties was taken back: a hotel, where
