@@ -387,10 +387,8 @@ class _Refused:
             usual = times_done(self.clean.calm, self.item, entry)
             if count > usual > 0:
                 place, what = entry
-                standing = self.clean.ledgers.standing(self.out, self.item)
-                events = tuple(index for where, said, index in standing if (where, said) == entry)
                 yield Difference(
-                    "effect twice", self.item, spelled_place(place), spelled(what), "", events,
+                    "effect twice", self.item, spelled_place(place), spelled(what), "", (),
                     count, usual, place[1],
                 )  # fmt: skip
 

@@ -10,6 +10,7 @@ import pytest
 from chaosharness import (
     Command,
     External,
+    Fallback,
     Gateway,
     LostReply,
     LostRequest,
@@ -182,6 +183,32 @@ def test_a_refund_that_is_made_twice_is_an_effect_twice_whatever_struck(
     findings = [one for claim in assumed(system) for one in claim.findings(evidence)]
     assert [(one.kind, one.place) for one in findings] == [("effect twice", "bank.refund")]
     assert "bank did refund(cents=500, order=o1) twice" in findings[0].summary
+
+
+def test_a_keyless_charge_before_another_provider_is_an_effect_twice() -> None:
+    """And where the other provider takes the money, the first is known not to have it."""
+    pay = Step("pay", undo="back", retry=Retry(times=2), fallback=Fallback("cash", undo="back"))
+
+    def charged(key_of: Callable[[Command], str | None]) -> System:
+        def calls(money: Any) -> dict[str, Any]:
+            def take(command: Command) -> None:
+                money.charge(command.saga, 500, key=key_of(command))
+
+            def back(command: Command) -> None:
+                money.refund(command.saga, 500, key=command.key)
+
+            return {"pay": take, "cash": lambda command: None, "back": back}
+
+        return shop(Saga("order", pay), Gateway("bank"), calls)
+
+    kinds = [LostReply, LostRequest, Crash]
+    for key_of, found in ((None, ["bank.charge"]), ("key", [])):
+        system = charged(lambda c, key_of=key_of: None if key_of is None else c.key)
+        campaign = explore(system, properties=assumed(system), faults_max=1, kinds=kinds)
+        told = [one.findings[0] for one in campaign.counterexamples]
+        assert [(one.kind, one.place) for one in told] == [
+            ("effect twice", place) for place in found
+        ]
 
 
 def test_a_refund_under_one_key_is_made_once_whatever_struck() -> None:
