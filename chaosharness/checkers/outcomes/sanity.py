@@ -11,7 +11,7 @@ import attrs
 
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import UNDOING, Difference, moves, times_done
+from chaosharness.checkers.outcomes.differences import UNDOES, Difference, moves, times_done
 from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.masks import AMOUNTS
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
@@ -34,9 +34,6 @@ HELD: Final = frozenset(
     )
 )
 """Words of rows that hold something for a while, until it is given back or used."""
-
-UNDOES = UNDOING | {"recall", "refund", "reverse"}
-"""How methods begin by which a third party takes back what it did."""
 
 UNDER_WAY: Final = frozenset(
     (

@@ -9,6 +9,7 @@ import pytest
 
 from chaosharness import (
     Command,
+    ErrorReply,
     External,
     Fallback,
     Gateway,
@@ -148,6 +149,58 @@ def test_what_nobody_knows_is_undone_and_the_bank_breaks_the_rule(
     [found] = campaign.counterexamples
     assert (found.findings[0].kind, found.findings[0].place) == (strikes, place)
     assert len(found.schedule) == 1
+
+
+class Stock:
+    """Reserves and releases, each under a key of its own, and no amount is named."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def reserve(self, order: str, key: str) -> Any:
+        return self._once(key)
+
+    def release(self, order: str, key: str) -> Any:
+        return self._once(key)
+
+    def _once(self, key: str) -> Any:
+        if key in self.known:
+            return External.unchanged("known")
+        self.known.add(key)
+        return "done"
+
+
+@pytest.mark.parametrize(("swallowed", "found"), [(True, ["half done"]), (False, [])])
+def test_what_is_undone_under_a_key_of_its_own_is_undone(swallowed: bool, found: list[str]) -> None:
+    """A release that is tried once, for the best, leaves the goods reserved for ever."""
+    saga = Saga(
+        "order", Step("reserve", undo="release", retry=PATIENT), Step("ship", retry=PATIENT)
+    )
+
+    def calls(stock: Any) -> dict[str, Any]:
+        def release(command: Command) -> None:
+            try:
+                stock.release(command.saga, command.key)
+            except (ConnectionError, TimeoutError):
+                if not swallowed:
+                    raise
+
+        def ship(command: Command) -> None:
+            raise CannotDeliver
+
+        return {
+            "reserve": lambda c: stock.reserve(c.saga, c.key),
+            "release": release,
+            "ship": ship,
+        }
+
+    system = shop(saga, External("stock", Stock), calls)
+    campaign = explore(
+        system, properties=assumed(system), faults_max=1, kinds=[ErrorReply, LostRequest]
+    )
+    told = [one.findings[0] for one in campaign.counterexamples]
+    assert [one.kind for one in told] == found
+    assert all("stock.reserve" in one.place for one in told)
 
 
 def refunded(key_of: Callable[[Command], str | None]) -> System:
