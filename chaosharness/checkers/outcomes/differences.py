@@ -11,6 +11,7 @@ import attrs
 from chaosharness.checkers.masking import STAR, words_in
 from chaosharness.checkers.outcomes.outcome import Entry, Options, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.values import is_number, is_record, masked_leaves, spelled
+from chaosharness.externals.external import KEYS
 
 STANDS: Final = "stands"
 """The kind of a question: may what was done stand, although its item was given up?"""
@@ -60,6 +61,9 @@ UNDOING: Final = frozenset(
     )
 )
 """How methods begin that take back what was done, and do nothing where it was not."""
+
+UNDOES: Final = UNDOING | {"recall", "refund", "reverse"}
+"""How methods begin by which a third party takes back what it did."""
 
 
 class Ledgers:
@@ -157,16 +161,28 @@ class Ledgers:
             if earlier == method:
                 if _is_sent_back(now, then):
                     return at
-            elif (party, method) not in self.first:
-                common = [name for name in now if name in then]
-                if common and all(now[name] == then[name] for name in common):
-                    return at
+            elif (party, method) not in self.first and _is_about_the_same(method, now, then):
+                return at
         return -1
 
 
-def _done(out: Outcome, item: int, entry: Entry) -> int:
+def times_done(out: Outcome, item: int, entry: Entry) -> int:
     """Say how often something was done for an item, whatever became of it."""
     return sum((place, what) == entry for place, what, _ in out.ledger.get(item, ()))
+
+
+def _is_about_the_same(method: str, now: dict[str, Any], then: dict[str, Any]) -> bool:
+    """Say whether a request names the same things as one before: all that both name.
+
+    What is called as that which takes back may have an idempotency key of its own
+    (`o1/reserve/release`): that tells repeats of one request apart, and is no business.
+    """
+    common = [name for name in now if name in then]
+    if UNDOES & words_in(method.partition("_")[0]):
+        rest = [name for name in common if name not in KEYS]
+        if any(isinstance(now[name], str) and now[name] != STAR for name in rest):
+            common = rest
+    return bool(common) and all(now[name] == then[name] for name in common)
 
 
 def _is_sent_back(now: dict[str, Any], then: dict[str, Any]) -> bool:
@@ -252,8 +268,8 @@ class Comparison:
             usual = theirs[place, what]
             if item in free and mine[place, what] <= max(usual, 1):
                 continue
-            done = 0 if usual or item in absent else _done(clean, item, (place, what))
-            if done and _done(seen, item, (place, what)) <= done:
+            done = 0 if usual or item in absent else times_done(clean, item, (place, what))
+            if done and times_done(seen, item, (place, what)) <= done:
                 yield self._not_undone(item, seen, (place, what))
                 continue
             yield self._surplus(
@@ -288,7 +304,7 @@ class Comparison:
         place, what = entry
         count, usual = mine[entry], theirs[entry]
         if done:
-            count, usual = _done(seen, item, entry), done
+            count, usual = times_done(seen, item, entry), done
         kind = "effect left" if absent else "effect twice" if usual else "effect new"
         if kind == "effect new":  # the same, with other words: a number of its own
             here = sum(times for (where, _), times in mine.items() if where == place)

@@ -12,7 +12,13 @@ import attrs
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.begun import said_by_numbers, words_of_the_begun
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import STANDS, UNDOING, Difference, moves
+from chaosharness.checkers.outcomes.differences import (
+    STANDS,
+    UNDOES,
+    Difference,
+    moves,
+    times_done,
+)
 from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.masks import AMOUNTS
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
@@ -33,9 +39,6 @@ HELD: Final = frozenset(
     )
 )
 """Words of rows that hold something for a while, until it is given back or used."""
-
-UNDOES = UNDOING | {"recall", "refund", "reverse"}
-"""How methods begin by which a third party takes back what it did."""
 
 UNDER_WAY: Final = frozenset(
     (
@@ -275,7 +278,7 @@ class _Refused:
             yield from taken_for_nothing(self.clean, self.out, self.item, self.gone, lacking)
 
     def _wrong(self) -> list[Difference]:
-        twice = [*self._elsewhere(), *self.rows.twice()]
+        twice = [*self._elsewhere(), *self._once_more(), *self.rows.twice()]
         if twice:
             return twice
         if self.out.dead.get(self.item):
@@ -402,6 +405,19 @@ class _Refused:
                         "effect twice", self.item, spelled_place(place),
                         f"{spelled(what)}{there}", source=place[1], count=2, usual=1,
                     )  # fmt: skip
+
+    def _once_more(self) -> Iterator[Difference]:
+        """Yield what is done and undone without faults, or undoes, and was done once more here:
+        a refund under another key at each attempt."""
+        for entry in self.more:
+            count = times_done(self.out, self.item, entry)
+            usual = times_done(self.clean.calm, self.item, entry)
+            if count > usual > 0:
+                place, what = entry
+                yield Difference(
+                    "effect twice", self.item, spelled_place(place), spelled(what), "", (),
+                    count, usual, place[1],
+                )  # fmt: skip
 
     def _half_undone(self) -> list[Difference]:
         """Return what stands although its like at other parties was taken back: a hotel, where

@@ -112,10 +112,29 @@ class Step:
                 f"step {spelled(self.name)} says action={spelled(self.action)}: it "
                 f"is the name of what is asked for, a text{asked_at()}"
             )
+        self._check_names()
         if self.unknown == "undo" and self.undo is None:
             raise InvalidDefinition(
                 f'step {spelled(self.name)} says unknown="undo" and has no undo: name the action '
                 f'that undoes it, or leave it to a person with unknown="park"{asked_at()}'
+            )
+
+    def _check_names(self) -> None:
+        """Refuse two providers of one action, and an action that undoes itself: what is asked for
+        again under one key is the same deed, and neither another provider's nor its undoing."""
+        does = [self.action, *(one.action for one in self.fallback)]
+        twice = next((one for one in does if does.count(one) > 1), None)
+        if twice is not None:
+            raise InvalidDefinition(
+                f"step {spelled(self.name)} asks for {spelled(twice)} twice: give each provider "
+                f"an action of its own{asked_at()}"
+            )
+        undoes = (self.undo, *(one.undo for one in self.fallback))
+        both = next((one for one in undoes if one in does), None)
+        if both is not None:
+            raise InvalidDefinition(
+                f"step {spelled(self.name)} is undone by {spelled(both)}, which is what it does: "
+                f"give what undoes it an action of its own{asked_at()}"
             )
 
     def actions(self) -> Iterator[str]:

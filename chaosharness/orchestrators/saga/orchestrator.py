@@ -105,8 +105,8 @@ class Orchestrator:
         self.calls = dict(calls or {})
         self.local = dict(local or {})
         self.send = send
-        self.refusals: Errors = (Refused, *refusals)
-        self.not_happened: Errors = tuple(not_happened)
+        self.refusals: Errors = (Refused, *_errors("refusals", refusals))
+        self.not_happened: Errors = _errors("not_happened", not_happened)
         if not allowed.is_whole(lease_ms, 1):
             raise allowed.refused("Orchestrator", "lease_ms", "a whole number from 1", lease_ms)
         for name, action in self.local.items():
@@ -377,6 +377,17 @@ def _next(go_on: Callable[[Any], Any], value: Any) -> Any:
         return go_on(value)
     except StopIteration:
         return None
+
+
+def _errors(name: str, given: Any) -> Errors:
+    """Return classes of errors; one alone is taken as what it is."""
+    some = (given,) if isinstance(given, type) else given
+    if not isinstance(some, list | tuple | set | frozenset):
+        raise allowed.refused("Orchestrator", name, "a tuple of classes of errors", given)
+    for one in some:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise allowed.refused("Orchestrator", name, "a tuple of classes of errors", one)
+    return tuple(some)
 
 
 def _check_json(value: Any, what: str) -> None:

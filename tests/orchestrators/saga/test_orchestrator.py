@@ -15,6 +15,7 @@ from chaosharness.orchestrators.saga import (
     SCHEMA,
     Approval,
     Command,
+    Fallback,
     Fenced,
     Journal,
     Orchestrator,
@@ -243,6 +244,15 @@ def test_a_person_answers_and_is_told_when_there_is_nothing_to_answer(house: Hou
         (lambda: Parallel(Step("a")), "Parallel takes two branches or more"),
         (lambda: Step("a", retry=3), "step 'a' says retry=3: give it a Retry"),  # type: ignore[arg-type]
         (lambda: Step("a", unknown="undo"), "step 'a' says unknown=\"undo\" and has no undo"),
+        (
+            lambda: Step("a", fallback=Fallback("a")),
+            "step 'a' asks for 'a' twice: give each provider an action of its own",
+        ),
+        (lambda: Step("a", undo="a"), "step 'a' is undone by 'a', which is what it does"),
+        (
+            lambda: Step("a", undo="x", fallback=Fallback("b", undo="a")),
+            "step 'a' is undone by 'a', which is what it does",
+        ),
         (lambda: Retry(times=0), "Retry: times must be a whole number from 1, not 0"),
         (lambda: SagaStore("db", lease_ms=0), "SagaStore: lease_ms must be a whole number from 1"),
         (
@@ -255,6 +265,15 @@ def test_what_is_put_together_wrongly_is_told(make: Callable[[], object], words:
     with pytest.raises(InvalidDefinition) as told:
         make()
     assert words in str(told.value)
+
+
+def test_errors_that_mean_no_are_classes_and_one_alone_will_do(house: House) -> None:
+    """Any other would be told by the first error that comes, as a TypeError of Python's own."""
+    alone = house.orchestrator(ORDER, refusals=KeyError, not_happened=[OSError])
+    assert (alone.refusals, alone.not_happened) == ((Refused, KeyError), (OSError,))
+    for wrong in (("KeyError",), "KeyError", 3):
+        with pytest.raises(InvalidDefinition, match="not_happened must be a tuple of classes"):
+            house.orchestrator(ORDER, not_happened=wrong)
 
 
 def test_an_input_that_json_cannot_say_is_told(house: House) -> None:
