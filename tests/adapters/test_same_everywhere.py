@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from chaosharness.adapters.libraries import ADAPTERS
 from tests.adapters.digests import ROOT, printed_everywhere
 
@@ -65,6 +67,17 @@ for number in range(len(faults) + 1):
 def test_a_history_is_the_same_everywhere():
     first = printed_everywhere(SYSTEM)
     assert len(set(first)) == 5  # each schedule its own, and the same twice
+
+
+def test_what_differs_is_shown_with_its_program():
+    program = "import os, sys; print(os.environ['PYTHONHASHSEED']); print('why', file=sys.stderr)"
+    with pytest.raises(AssertionError) as caught:
+        printed_everywhere(program)
+    said = str(caught.value)
+    assert program in said
+    assert "line 1, seed 1: 1\nline 1, seed 2: 2\nstderr, seed 1: why" in said
+    with pytest.raises(AssertionError, match="print nothing, in:\npass"):
+        printed_everywhere("pass")
 
 
 OTHERS = """

@@ -31,6 +31,7 @@ RIGHT = [
     "refunds.system:refunds",
     "parcels.system:parcels",
     "shipments.system:shipments",
+    "deposits.system:deposits",
 ]
 BROKEN = [
     "checkout.system:no_key",
@@ -70,6 +71,10 @@ BROKEN = [
     "shipments.system:acknowledged_first",
     "shipments.system:told_without_a_key",
     "shipments.system:in_a_pool",
+    "deposits.system:deletes_first",
+    "deposits.system:deletes_what_failed",
+    "deposits.system:keyless",
+    "deposits.system:entries_unread",
 ]
 DIGESTS = """
 from chaosharness.search.target import load_target
@@ -80,6 +85,7 @@ for name, site in (("checkout", "checkout.create_order/bank.charge"),
                    ("charges", "charging.on_order/bank.charge"),
                    ("payouts", "payouts.run/bank.charge"),
                    ("refunds", "refunds.run/bank.charge"),
+                   ("deposits", "deposits.run/bank.charge"),
                    ("parcels", "workers.charge/bank.charge"),
                    ("shipments", "workers.charge/bank.charge")):
     system = load_target(f"models.applications.{name}.system:{name}")
@@ -93,6 +99,7 @@ def loaded(target):
 
 
 SLOW = {
+    "deposits.system:deposits",
     "charges.system:charges",
     "charges.system:rejected",
     "charges.system:no_key",
