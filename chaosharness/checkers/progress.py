@@ -168,7 +168,8 @@ def missed_of(history: History) -> tuple[int, ...]:
 def untaken(history: History) -> tuple[str, ...]:
     """Say which queues were published to and read by nobody, for a person to read.
 
-    One whose messages go on by themselves is read so: a queue in which they wait for their time.
+    One whose messages go on by themselves is read so: a queue in which they wait for their time,
+    a topic whose subscribers get copies.
     """
     read: set[Any] = set()
     gone: set[Any] = set()
@@ -176,6 +177,10 @@ def untaken(history: History) -> tuple[str, ...]:
         read.add(event.data.get("group"))
         gone.add(event.data.get("message"))
     found: Counter[tuple[str, str]] = Counter()
+    for event in history.of("publish"):  # what a broker copies is the cause of the copy
+        source = history[event.cause] if not event.operation and event.cause >= 0 else None
+        if source is not None and source.kind == "publish":
+            read.update(source.data.get("queues") or ())
     for event in history.of("publish"):
         queues = event.data.get("queues") or ()
         if event.operation and event.index not in gone:

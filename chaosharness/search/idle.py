@@ -11,7 +11,8 @@ def idle_replicas(calm: History) -> tuple[str, ...]:
     """Say of which services one replica alone was handed all that came, in a run without faults.
 
     One sentence each; of services that are handed two messages at least, of two workload items.
-    Keys decide who is handed what: with other ones both may work at once.
+    Keys decide who is handed what, or who asks first: with other keys, or with more than one
+    receive takes (SQS) or one channel holds (RabbitMQ), both may work at once.
     """
     started = {calm.raw[at][2].partition("/")[0] for at in calm.places_of("start")}
     several = Counter(name.partition("#")[0] for name in started)
@@ -24,7 +25,7 @@ def idle_replicas(calm: History) -> tuple[str, ...]:
     return tuple(
         f"{next(iter(whom))} was handed all that came for {service} without faults, "
         f"{_others(several[service])} nothing: what they do at once was hardly tried. Examples "
-        "with other keys may spread them"
+        "with other keys may spread them, or more of them than one takes at a time"
         for service, whom in handed.items()
         if len(whom) == 1 and len(next(iter(whom.values()))) > 1
     )

@@ -334,3 +334,20 @@ def history_of(service, *faults):
 )
 def test_its_history_is_that_of_the_same_program_on_ports(faults):
     assert history_of(on_aio_pika, *faults) == history_of(on_ports, *faults)
+
+
+class Clerk:
+    """A worker whose object is the callback, as a container of dependencies makes them."""
+
+    async def __call__(self, message):
+        await message.ack()
+
+
+def test_an_object_that_is_the_callback_is_named_after_its_class():
+    async def code(found):
+        channel = await channel_of()
+        await (await channel.get_queue("orders")).consume(Clerk())
+        await asyncio.Future()
+
+    _, run = played(code, items=["o1"])
+    assert "worker.Clerk/bus.ack" in {event.operation for event in run.history}

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from chaosharness import (
     AMQP,
+    SNS,
     SQS,
     Crash,
     Delay,
@@ -32,6 +33,7 @@ from chaosharness import (
     RabbitMQ,
     Schedule,
     Site,
+    SNSSubscription,
     SQSQueue,
     System,
     Web,
@@ -552,6 +554,32 @@ def test_a_queue_that_nobody_reads_is_named(read):
     found = explore(system, faults_max=1, runs_max=20).upset
     named = "nobody read what pay.on_order published to queue 'review', 2 times"
     assert found == (() if read else (named,))
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_topic_is_read_where_a_subscriber_gets_copies_of_what_is_told_there(passes):
+    system = System("news")
+    queues = system.add(SQS("queues", ["orders", "letters"]))
+    only = SNSSubscription(
+        "letters",
+        raw=True,
+        filter_policy={"id": ["o1" if passes else "another"]},
+        filter_scope="MessageBody",
+    )
+    topics = system.add(SNS("topics", queues, {"told": [only]}))
+
+    @system.service("tell")
+    def tell(env):
+        send = env.publisher(topics)
+        env.consume(queues, "orders", lambda order: send("told", order), read_as=dict)
+        env.consume(queues, "letters", lambda letter: None)
+
+    @system.entry(examples=[{"id": "o1"}, {"id": "o2"}])
+    def place(env, order):
+        env.publisher(queues)("orders", order)
+
+    said = [one for one in upset(system.run().history) if "nobody read" in one]
+    assert bool(said) is not passes
 
 
 def test_messages_that_wait_in_a_queue_for_their_time_are_read_where_they_go_then():

@@ -26,9 +26,9 @@ from chaosharness.kernel.site import Phase
 
 def name_of(callback: Callable[..., Any]) -> str:
     """Return what sites call a callback: the user's function, not what a library put around it."""
-    while isinstance(callback, partial):
-        callback = callback.func
     inner = innermost(callback)
+    while isinstance(callback, partial) or hasattr(callback, "__wrapped__"):  # aio-pika wraps
+        callback = callback.func if isinstance(callback, partial) else callback.__wrapped__
     if inner is not None and getattr(inner, "__name__", "") == "__call__":
         return type(callback).__name__
     return getattr(inner, "__name__", type(callback).__name__)

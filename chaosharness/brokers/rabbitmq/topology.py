@@ -314,4 +314,7 @@ def _known(names: Sequence[str | None], among: Mapping[str, Any], what: str) -> 
     for name in names:
         if name not in among:
             declared = ", ".join(sorted(among)) or "none"
-            raise InvalidDefinition(f"{what} {name!r}, which is not declared; declared: {declared}")
+            raise InvalidDefinition(
+                f"{what} {name!r}, which is not declared; declared: {declared}. Say it in "
+                "queues= or exchanges=, also where the code under test declares it by itself, later"
+            )

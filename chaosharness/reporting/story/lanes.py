@@ -65,6 +65,7 @@ class Cast:
         self.roles: dict[str, Role] = {}
         self.replicas: dict[str, dict[str, None]] = {}
         self.calls: dict[int, str] = {}
+        self._certain: set[str] = set()
         for history in histories:
             for index, raw in enumerate(history.raw):
                 self._see(index, raw, history)
@@ -92,7 +93,9 @@ class Cast:
         if kind == "publish" and data.get("broker"):
             self._add(str(data["broker"]), "broker", sure=True)
         elif kind == "call" and "service" not in data:
-            self._add(action_of(operation).rpartition(".")[0], "third party", sure=True)
+            asked = action_of(operation).rpartition(".")[0]
+            if asked not in self._certain:  # a library's calls to a queue or a table are calls, too
+                self._add(asked, "third party", sure=True)
         elif kind in _STORE_KINDS and data.get("store"):
             self._add(str(data["store"]), "store", sure=True)
         elif kind in _STORE_KINDS and "." in action_of(operation):
@@ -101,6 +104,8 @@ class Cast:
     def _add(self, key: str, role: Role, *, sure: bool = False) -> None:
         if key and (sure or key not in self.roles):
             self.roles[key] = role
+        if sure and role in ("broker", "store"):
+            self._certain.add(key)
 
     def _name(self, key: str) -> str:
         service = service_of(key)

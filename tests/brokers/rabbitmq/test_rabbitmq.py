@@ -674,7 +674,7 @@ def test_a_time_to_live_cannot_be_negative():
         ),
         (
             lambda: RabbitMQ("bus", queues=[], exchanges={"e": Exchange("topic", {"#": "a"})}),
-            "exchange 'e' is bound to queue 'a', which is not declared; declared: none",
+            "exchange 'e' is bound to queue 'a', which is not declared; declared: none. Say it in",
         ),
         (lambda: RabbitMQ("bus", queues=[], exchanges={"e": "topic"}), "must be an Exchange"),
         (lambda: Exchange("topic", ["a"]), "binds by key"),

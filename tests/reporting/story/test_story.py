@@ -563,6 +563,15 @@ def test_a_lane_is_a_replica_through_all_its_lives():
     assert roles["mailer"] == "third party"
 
 
+def test_a_queue_that_a_library_calls_is_a_broker_all_the_same():
+    published = (0, "publish", "client", "client.place/queues.publish", 1, 1, -1)
+    deleted = (1, "call", "payments#1", "payments.main/queues.delete_message", 1, 1, 0, {})
+    asked = (2, "call", "payments#1", "payments.main/bank.charge", 1, 1, 0, {})
+    raws = [(*published, {"broker": "queues", "topic": "orders"}), deleted, asked]
+    roles = {name: lane.role for name, lane in Cast(History(raws)).lanes.items()}
+    assert (roles["queues"], roles["bank"]) == ("broker", "third party")
+
+
 def test_lanes_can_be_put_in_order():
     one = attrs.evolve(double_charge(), lifelines=("bank", "bus"))
     assert tell(one).lane_names() == ("bank", "bus", "client", "payments#1", "payments#2")
