@@ -25,6 +25,12 @@ def words_of_the_begun(
     return begun.words(item) - clean.calm.words(item)
 
 
+def says_by_numbers(clean: Clean, out: Outcome, item: int) -> bool:
+    """Say whether a row of an item says without a word why an effect is lacking."""
+    lacking = clean.ledgers.net(clean.calm, item) - clean.ledgers.net(out, item)
+    return bool(said_by_numbers(clean, out, item, lacking))
+
+
 def said_by_numbers(clean: Clean, out: Outcome, item: int, lacking: Collection[Entry]) -> str:
     """Return what a row of an item says without a word, `status 9`; nothing if it says nothing.
 

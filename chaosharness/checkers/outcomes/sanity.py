@@ -10,7 +10,11 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.masking import words_in
-from chaosharness.checkers.outcomes.begun import said_by_numbers, words_of_the_begun
+from chaosharness.checkers.outcomes.begun import (
+    said_by_numbers,
+    says_by_numbers,
+    words_of_the_begun,
+)
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import STANDS, UNDOING, Difference, moves
 from chaosharness.checkers.outcomes.leftovers import Leftovers
@@ -288,7 +292,7 @@ class _Refused:
             return [self._half(left, f"ends as usual, and yet {self._first(left)} stands")]
         if self.net == self.full and (lost := self.rows.never_made_up_for()):
             return self._swallowed(lost)
-        if self.same_words and not self._says_by_numbers():
+        if self.same_words and not says_by_numbers(self.clean, self.out, self.item):
             found = self._half_with_the_same_words()
             if found or not self._speaks_by_notes():
                 return found or [*self._unsaid()]
@@ -296,10 +300,6 @@ class _Refused:
             return found
         found = self._given_up() if self.nothing else self._taken_back() or self._given_up()
         return found or [*self._under_way()] or [*self._unsaid()]
-
-    def _says_by_numbers(self) -> bool:
-        """Say whether what is lacking is said without a word: `paid 0, cancelled 1`."""
-        return bool(said_by_numbers(self.clean, self.out, self.item, self.less))
 
     def _under_way(self) -> Iterator[Difference]:
         """Yield that an item ends in a word which says that somebody is at it, and nobody is.

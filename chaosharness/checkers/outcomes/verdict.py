@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from chaosharness.checkers.outcomes.begun import says_by_numbers
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.clients import (
     ORDER,
@@ -383,7 +384,7 @@ class Verdict:
             failed = any(map(ENDS_BADLY.match, self.seen.noted.get(item, ())))
             return failed and not own and not done
         new = self.seen.words(item) - self.clean.calm.words(item)
-        return not own or bool(new) or not usual
+        return not own or bool(new) or not usual or says_by_numbers(self.clean, self.seen, item)
 
     def _of_the_absent(self, gone: frozenset[int]) -> Iterator[Difference]:
         return of_the_absent(self.clean, self.seen, gone, self.client, self.nos)
