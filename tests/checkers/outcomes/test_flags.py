@@ -71,3 +71,72 @@ def test_a_room_that_stays_taken_for_it_is_asked_about():
     assert found.question
     assert "ends as 'cancelled 1'" in found.summary
     assert "db.rooms" in found.summary
+
+
+def renewals(*, after_a_no):
+    """A loop charges each subscription twice, one period after the other."""
+    schema = """
+    CREATE TABLE subscriptions (
+        id TEXT PRIMARY KEY, paid INTEGER DEFAULT 0, overdue INTEGER DEFAULT 0,
+        state TEXT DEFAULT 'active'
+    );
+    """
+    system = System("renewals")
+    bus = system.add(Kafka("bus", topics={"subscriptions": 1}))
+    store, bank = system.add(SQLite("db", schema)), system.add(Gateway("bank"))
+
+    @system.service("billing")
+    def billing(env):
+        db, own, money = env.connect(store), env.connect(store), env.client(bank)
+
+        def on_subscription(one: dict):
+            with db:
+                db.execute("INSERT OR IGNORE INTO subscriptions (id) VALUES (?)", (one["id"],))
+
+        def renew(name, paid):
+            change = "paid = paid + 1"
+            try:
+                money.charge(name, 500, key=f"{name}-{paid}")
+            except ConnectionError:
+                change = after_a_no
+            except TimeoutError:
+                return
+            with own:
+                own.execute(f"UPDATE subscriptions SET {change} WHERE id = ?", (name,))
+
+        def loop():
+            while True:
+                due = "paid < 2 AND overdue = 0 AND state = 'active'"
+                query = f"SELECT id, paid FROM subscriptions WHERE {due} ORDER BY id"
+                for row in own.execute(query).fetchall():
+                    renew(*row)
+                env.sleep(30)
+
+        env.consume(bus, "subscriptions", on_subscription)
+        env.main(loop)
+
+    @system.entry(examples=[{"id": "s1"}, {"id": "s2"}])
+    def place(env, one):
+        env.publisher(bus)("subscriptions", one, key=one["id"])
+
+    return system
+
+
+def renewed(after_a_no, attempt):
+    refused = ErrorReply(Site("billing.loop/bank.charge", entity=0, attempt=attempt))
+    run = renewals(after_a_no=after_a_no).run(None, Schedule([refused]))
+    return idempotent().findings(run.evidence())
+
+
+@pytest.mark.parametrize("attempt", [1, 3], ids=["the first period", "the second"])
+@pytest.mark.parametrize("after_a_no", ["overdue = 1", "state = 'overdue'"])
+def test_a_loop_that_is_refused_one_of_several_may_say_so_by_a_flag_or_a_word(after_a_no, attempt):
+    assert renewed(after_a_no, attempt) == []
+
+
+@pytest.mark.parametrize("attempt", [1, 3], ids=["the first period", "the second"])
+def test_a_loop_that_goes_on_as_if_it_had_been_paid_is_named(attempt):
+    found = renewed("paid = paid + 1", attempt)
+    assert found
+    assert not any(one.question for one in found)
+    assert {one.place for one in found} == {"bank.charge"}
