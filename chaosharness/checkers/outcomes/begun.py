@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from chaosharness.checkers.masking import STAR
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place
 from chaosharness.checkers.outcomes.values import is_record
@@ -24,11 +25,17 @@ def words_of_the_begun(
     return begun.words(item) - clean.calm.words(item)
 
 
+def says_by_numbers(clean: Clean, out: Outcome, item: int) -> bool:
+    """Say whether a row of an item says without a word why an effect is lacking."""
+    lacking = clean.ledgers.net(clean.calm, item) - clean.ledgers.net(out, item)
+    return bool(said_by_numbers(clean, out, item, lacking))
+
+
 def said_by_numbers(clean: Clean, out: Outcome, item: int, lacking: Collection[Entry]) -> str:
     """Return what a row of an item says without a word, `status 9`; nothing if it says nothing.
 
     The same column is 0 while somebody is at it, say, and 1 in the end; or a time stands where else
-    there is none.
+    there is none; or a flag is up that else never is.
     """
     begun = clean.while_asked(item, lacking)
     if begun is None:
@@ -37,9 +44,16 @@ def said_by_numbers(clean: Clean, out: Outcome, item: int, lacking: Collection[E
     for where, value in _fields(out, item):
         if where not in before or where not in after or value in (before[where], after[where]):
             continue
-        if before[where] != after[where] or before[where] is None:
-            return f"{where[1]} {value}"
+        moved = before[where] != after[where]
+        if moved or before[where] is None or _is_raised(before[where], value):
+            return where[1] if value == STAR else f"{where[1]} {value}"
     return ""
+
+
+def _is_raised(usual: Any, value: Any) -> bool:
+    """Say whether a flag is up which usually is down: `cancelled` is 1, or true. A count of tries,
+    whatever its name, has come further when they are given up."""
+    return isinstance(usual, int) and isinstance(value, int) and (usual, value) == (0, 1)
 
 
 def _fields(out: Outcome, item: int) -> Iterator[tuple[tuple[Place, str], Any]]:

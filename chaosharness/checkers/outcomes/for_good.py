@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
+from chaosharness.checkers.outcomes.outcome import Outcome
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.told import No
 from chaosharness.faults import ErrorReply, FailedCommit, Fault, LostReply, LostRequest
@@ -38,6 +39,27 @@ def refusals_of(clean: Clean, nos: list[No]) -> dict[int, list[tuple[Refusal, ..
         entity: [(one,) for one in ways] + _pairs(ways)[:PAIRS_MAX]
         for entity, ways in single.items()
     }
+
+
+def ends_of(
+    clean: Clean, refusals: tuple[Refusal, ...], order: tuple[int, ...], nos: Iterable[No]
+) -> Iterator[Outcome]:
+    """Yield what comes out where something is refused for good.
+
+    A loop works for all: it may be refused what it asks for some only. They end as there, and the
+    others as usual, if what all share is the same in both.
+    """
+    out = clean.refused(refusals, order)
+    if out is None:
+        return
+    yield out
+    told = {item for no in nos for item in no.items}
+    if not told or all(one.entity for one in refusals):
+        return
+    usual = clean.without((), order)
+    if usual is not None and usual.shared == out.shared:
+        others = [item for item in clean.everyone if item not in told]
+        yield out.with_items_of(dict.fromkeys(others, usual))
 
 
 def _ways(clean: Clean, no: No) -> Iterator[Refusal]:

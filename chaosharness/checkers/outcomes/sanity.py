@@ -10,7 +10,11 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.masking import words_in
-from chaosharness.checkers.outcomes.begun import said_by_numbers, words_of_the_begun
+from chaosharness.checkers.outcomes.begun import (
+    said_by_numbers,
+    says_by_numbers,
+    words_of_the_begun,
+)
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import (
     STANDS,
@@ -291,7 +295,7 @@ class _Refused:
             return [self._half(left, f"ends as usual, and yet {self._first(left)} stands")]
         if self.net == self.full and (lost := self.rows.never_made_up_for()):
             return self._swallowed(lost)
-        if self.same_words:
+        if self.same_words and not says_by_numbers(self.clean, self.out, self.item):
             found = self._half_with_the_same_words()
             if found or not self._speaks_by_notes():
                 return found or [*self._unsaid()]

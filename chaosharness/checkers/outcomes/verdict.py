@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from chaosharness.checkers.outcomes.begun import says_by_numbers
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.clients import (
     ORDER,
@@ -21,7 +22,7 @@ from chaosharness.checkers.outcomes.clients import (
 )
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
-from chaosharness.checkers.outcomes.for_good import as_a_transaction, refusals_of
+from chaosharness.checkers.outcomes.for_good import as_a_transaction, ends_of, refusals_of
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged_twice
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
@@ -383,7 +384,7 @@ class Verdict:
             failed = any(map(ENDS_BADLY.match, self.seen.noted.get(item, ())))
             return failed and not own and not done
         new = self.seen.words(item) - self.clean.calm.words(item)
-        return not own or bool(new) or not usual
+        return not own or bool(new) or not usual or says_by_numbers(self.clean, self.seen, item)
 
     def _of_the_absent(self, gone: frozenset[int]) -> Iterator[Difference]:
         return of_the_absent(self.clean, self.seen, gone, self.client, self.nos)
@@ -505,9 +506,9 @@ class Verdict:
         for chosen in [*product(*fits)][:TOGETHER_MAX]:
             refusals = tuple(one for some in chosen for one in some)
             for order in self.clean.every_order[:3]:
-                out = self.clean.refused(refusals, order)
-                if self._fits(out):
-                    assert out is not None
+                ends = ends_of(self.clean, refusals, order, self.nos)
+                out = next(filter(self._fits, ends), None)
+                if out is not None:
                     self.nearest = f"with {_refused_words(refusals)} refused for good"
                     items, asked = {one.entity for one in refusals}, None
                     if 0 in items:  # a loop was told: it worked for all that end otherwise
