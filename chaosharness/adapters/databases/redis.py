@@ -289,6 +289,7 @@ class _Ours:
     _decode: Any
 
     def _feed(self, packed: list[bytes]) -> None:
+        self.store.see_ends()
         for part in with_info(packed):
             self._sock.sendall(part)
 

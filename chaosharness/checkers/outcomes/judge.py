@@ -156,9 +156,19 @@ class Judge:
             found, seen, verdict.nearest = known
             return _moved(found, seen, verdict.whole)
         found = verdict.wrong()
+        if found and verdict.whole.ran_out and self._is_right_without_run_out(verdict):
+            found = []
         if key is not None and not verdict.by_history and len(self._known) < REMEMBERED:
             self._known[key] = (found, verdict.whole, verdict.nearest)
         return found
+
+    def _is_right_without_run_out(self, verdict: Verdict) -> bool:
+        """Say whether a run ends as a clean one may if what is gone by its own time is gone."""
+        other = Verdict(self.clean, self.composition, verdict.history, verdict.faults)
+        other.whole = other.seen = verdict.whole.without_run_out()
+        right = not other.wrong()
+        verdict.by_history = verdict.by_history or other.by_history
+        return right
 
 
 def _moved(found: list[Difference], then: Outcome, now: Outcome) -> list[Difference]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.checkers.books import values_of
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.beside import shapes_of
 from chaosharness.checkers.outcomes.measured import by_latency, by_ticking
@@ -48,6 +49,7 @@ FIRST_OFFSET: Final = 1_009
 def learn(reader: Reader, family: Family, count: int) -> None:
     """Find out what may differ, and tell the reader."""
     history = family.calm().history
+    reader.kept = {one.actor: (*values_of(one.data),) for one in history.of("state")}
     everyone = frozenset(range(1, count + 1))
     base = family.run(Plan(absent=everyone)) if count else None
     if base is not None:

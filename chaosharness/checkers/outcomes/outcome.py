@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from chaosharness.checkers.books import tables_of
+from chaosharness.checkers.books import Row, tables_of, values_of
 from chaosharness.checkers.effects import business
 from chaosharness.checkers.excused import left_parked
 from chaosharness.checkers.masking import EVER, LOOKS, STAR, is_unix_time, words_in
@@ -122,6 +122,7 @@ class Outcome:
         nets: The effects that stand, by item, where that was worked out.
         writes: How often something was written in each table, by item.
         served: The calls of services, by item, each with the tables that they wrote in.
+        ran_out: The rows among them that were there until their own time was over, by item.
     """
 
     own: dict[int, Counter[Entry]] = attrs.field(factory=dict)
@@ -135,6 +136,7 @@ class Outcome:
     nets: dict[int, Counter[Entry]] = attrs.field(factory=dict)
     writes: dict[int, Counter[Place]] = attrs.field(factory=dict)
     served: dict[int, dict[Served, set[Place]]] = attrs.field(factory=dict)
+    ran_out: dict[int, Counter[Entry]] = attrs.field(factory=dict)
 
     def words(self, item: int) -> frozenset[tuple[Place, str]]:
         """Return the words in which the rows of an item say how it ended."""
@@ -183,6 +185,12 @@ class Outcome:
         taken.parked = (self.parked - others.keys()) | parked
         return taken
 
+    def without_run_out(self) -> Outcome:
+        """Return this outcome without the rows of which the time was over: as they are gone."""
+        own = {item: rows - self.ran_out.get(item, Counter()) for item, rows in self.own.items()}
+        shared = self.shared - self.ran_out.get(0, Counter())
+        return attrs.evolve(self, own=own, shared=shared, nets={}, ran_out={})
+
     def contents(self) -> Hashable:
         """Return what is compared of it, and what else a verdict asks: not where it happened."""
         return (
@@ -203,6 +211,7 @@ class Outcome:
                     for call, places in calls.items()
                 ]
             ),
+            frozenset([(item, frozenset(gone.items())) for item, gone in self.ran_out.items()]),
         )
 
     def left_anything(self, item: int) -> bool:
@@ -225,6 +234,7 @@ class Reader:
         seeds: Rows that are there before any item came: `(place, its texts)`.
         given: Whole numbers that items bring along, or that are there before any came.
         outboxes: Tables whose rows a relay publishes.
+        kept: The keys that stores hold in the end of the calm run, by store.
         by_name: Whether no clean run could be made, so that times and numbers are known by
             the names of their columns only.
     """
@@ -242,6 +252,7 @@ class Reader:
         self.seeds: set[tuple[Place, frozenset[Any]]] = set()
         self.given: frozenset[int] = frozenset()
         self.outboxes: frozenset[Place] = frozenset()
+        self.kept: dict[str, tuple[str, ...]] = {}
         self._known: dict[tuple[Place, int, Any], tuple[int, Any, Any]] = {}
 
     def forget(self) -> None:
@@ -258,6 +269,30 @@ class Reader:
                 place: Place = ("row", store, table)
                 if not self.options.ignores(place):
                     yield from ((place, row) for row in rows)
+        yield from self._run_out(history)
+
+    def _run_out(self, history: History) -> Iterator[tuple[Place, Row]]:
+        """Yield what was there until its own time was over, as it last was, where calm keeps it.
+
+        A fault may make a run longer than a key lives: it was written all the same. What calm does
+        not keep, such as a lock that it gives back, is gone.
+        """
+        for at in history.places_of("state"):
+            _, _, store, _, _, _, _, data = history.raw[at]
+            gone = (data or {}).get("ran_out", {})
+            place: Place = ("row", store, "")
+            if not gone or self.options.ignores(place):
+                continue
+            room = Counter(self._masked_key(place, key) for key in self.kept.get(store, ()))
+            room.subtract(self._masked_key(place, key) for key in values_of(data))
+            for key, value in gone.items():
+                name = self._masked_key(place, key)
+                if room[name] > 0:
+                    room[name] -= 1
+                    yield place, {"key": key, "value": value}
+
+    def _masked_key(self, place: Place, key: str) -> Any:
+        return self.mask(place, key, ("key",))
 
     def done(self, history: History) -> Iterator[tuple[Place, Any, int, int]]:
         """Yield effects and messages: place, what was done or said, for which item, event.
@@ -374,6 +409,9 @@ class Reader:
                 out.own.setdefault(owner, Counter())[place, masked] += 1
             else:
                 out.shared[place, masked] += 1
+        for place, row in self._run_out(history):
+            owner, masked, _ = self._piece(place, 0, row, repr(row))
+            out.ran_out.setdefault(owner, Counter())[place, masked] += 1
         for place, what, entity, index in self.done(history):
             key = what if isinstance(what, bytes | str) else repr(what)
             owner, masked, drawn = self._piece(place, self.owners.home(entity), what, key)

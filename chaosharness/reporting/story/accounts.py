@@ -193,6 +193,8 @@ def _unwrapped(data: Any) -> Any:
     match data:
         case {"tables": Mapping() as content} | {"items": Mapping() as content} if len(data) == 1:
             return content
+        case {"items": Mapping() as content, "ran_out": Mapping() as gone}:
+            return {**content, "its time ran out": gone}
         case _:
             return data
 

@@ -15,7 +15,8 @@ Modelled:
 Not modelled:
     Commands that wait at the server, streams (the broker `Redis` has those), Cluster,
     Sentinel, replicas and failover, evictions, `MAXMEMORY`. Limits of a pool of connections.
-    Whatever fakeredis does otherwise than Redis.
+    Whatever fakeredis does otherwise than Redis. That single fields of a hash are gone by their own
+    time is seen by code, and not told apart in the end from fields that were deleted.
 """
 
 from __future__ import annotations
@@ -152,6 +153,8 @@ class OpenRedis(OpenStore):
         self.heard: list[Callable[[Scope, str, int, Any], None]] = []
         self.repeats = Repeats()
         self._images: list[tuple[int, dict[int, Any]]] = []
+        self._ran_out: dict[str, Any] = {}
+        self._seen_at = 0.0  # when it was looked for keys whose time is over
 
     def stands_for(self, host: str) -> bool:
         """Say whether this is the server that a client connects to."""
@@ -209,8 +212,7 @@ class OpenRedis(OpenStore):
         for number, db in sorted(self.server.dbs.items()):
             for key, item in sorted(db._dict.items()):
                 if item.expireat is None or item.expireat > now:
-                    name = key.decode("utf-8", "backslashreplace")
-                    found[f"{number}/{name}" if number else name] = _plain(item.value)
+                    found[_named(number, key)] = _plain(item.value)
         return found
 
     def with_numbers(self) -> Any:
@@ -222,6 +224,22 @@ class OpenRedis(OpenStore):
         """Whether there is something that will be gone by itself."""
         now = self.world_time()
         return any(end >= now for end in self._ends())
+
+    def see_ends(self) -> None:
+        """Take note of what was there until its own time was over: before each command.
+
+        It is removed with the next command. A time that was over when it was given (`EXPIRE` of 0)
+        is code that deletes; and what is set again has a new life.
+        """
+        now = self.world_time()
+        for number, db in self.server.dbs.items():
+            for key, item in db._dict.items():
+                name = _named(number, key)
+                if item.expireat is None or item.expireat > now:
+                    self._ran_out.pop(name, None)
+                elif item.expireat > self._seen_at:
+                    self._ran_out[name] = _plain(item.value)
+        self._seen_at = now
 
     def see_lives(self) -> None:
         """Take note for how long keys will be there: who asks for them may wait for their end."""
@@ -260,16 +278,31 @@ class OpenRedis(OpenStore):
         return (EPOCH_MS + self.world.now) / 1000
 
     def final(self) -> dict[str, Any]:
-        """Return what is stored: `{"items": {key: value}}`, by key; no books of a library's."""
-        found = self.contents()
-        if self.aside:
-            aside = tuple(self.aside)
-            found = {
-                key: value
-                for key, value in found.items()
-                if not key.partition("/")[2 if key[:1].isdigit() else 0].startswith(aside)
-            }
-        return {"items": found}
+        """Return what is stored: `{"items": {key: value}}`, by key; no books of a library's.
+
+        And, under `"ran_out"`, what was there until its own time was over, as it last was.
+        """
+        self.see_ends()
+        found = {"items": self._without_books(self.contents())}
+        if gone := self._without_books(self._ran_out):
+            found["ran_out"] = dict(sorted(gone.items()))
+        return found
+
+    def _without_books(self, found: dict[str, Any]) -> dict[str, Any]:
+        if not self.aside:
+            return found
+        aside = tuple(self.aside)
+        return {
+            key: value
+            for key, value in found.items()
+            if not key.partition("/")[2 if key[:1].isdigit() else 0].startswith(aside)
+        }
+
+
+def _named(number: int, key: bytes) -> str:
+    """Return what a key of a database is called."""
+    name = key.decode("utf-8", "backslashreplace")
+    return f"{number}/{name}" if number else name
 
 
 def _plain(value: Any) -> Any:
