@@ -83,6 +83,11 @@ OWN: Final = frozenset(
 the last one, so that the next is above it. A system may call more its own."""
 
 
+CONNECTED: Final = frozenset(("faststream",))
+"""Installed packages whose objects stand in modules of the user's and hold connections once they
+run (a broker that the lifespan of a web application starts): what they hold is a process's own."""
+
+
 def is_own(names: dict[str, Any], more: frozenset[str] = OWN) -> bool:
     """Say whether a module, given as its dict, is the user's own, or of one of these packages."""
     name = str(names.get("__name__", ""))
@@ -367,7 +372,8 @@ class Survey:
                 return
             self._enter(default, f"{name} (its default)")
             return
-        if home(kind, self.own) is None and kind.__module__.partition(".")[0] not in _STANDARD:
+        package = kind.__module__.partition(".")[0]
+        if home(kind, self.own) is None and package not in _LOOKED_INTO:
             self._locals(value, name)
             if isinstance(dict_of(value), dict) and not _is_ours(kind):
                 self._foreign.append((value, name))
@@ -491,6 +497,8 @@ def _is_frozen(kind: type) -> bool:
         getattr(kind.__setattr__, "__name__", "") == "_frozen_setattrs"
     )
 
+
+_LOOKED_INTO: Final = CONNECTED.union(_STANDARD)
 
 _BY_NAME: Final = frozenset(("setattr", "delattr", "__setattr__", "__dict__", "vars"))
 """What code says that assigns to an attribute whose name is not in it."""
