@@ -200,7 +200,8 @@ class ModuleState:
             contents[number] = was = self._loaded[number]
             if not thing.is_as(was):
                 contents[number] = now = thing.take()
-                self._seen[number] = thing.seen(self._seen[number], was, now)
+                if not thing.is_lost:
+                    self._seen[number] = thing.seen(self._seen[number], was, now)
         return contents
 
     def _notice(self) -> None:
