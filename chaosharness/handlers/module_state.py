@@ -12,7 +12,8 @@ something new is made again with that thing exchanged.
 
 Not modelled:
     What is not found by name: what the function that builds the service closes over, what objects
-    of installed packages hold (a client, an engine, a cache of theirs), generators, files.
+    of installed packages hold (a client, an engine, a cache of theirs) but those of `CONNECTED`,
+    generators, files.
     Two runs of one schedule differ by those, which is found and said. What changes and changes
     back while other processes look at it, only under a fault, and after the first runs. Where a
     handler is the first to import a module, that is imported for all processes at once.
