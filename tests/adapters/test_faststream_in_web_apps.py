@@ -106,7 +106,7 @@ def test_an_order_that_failed_is_lost_by_default(name, place):
 
 def test_an_order_that_comes_again_is_charged_again_without_a_key():
     after(SYSTEMS["router"](), LostReply, "on_routed").check()
-    with pytest.raises(PropertyViolated, match="bank did charge.* twice"):
+    with pytest.raises(PropertyViolated, match=r"bank did charge.* twice"):
         after(SYSTEMS["keyless_router"](), LostReply, "on_routed_keyless").check()
 
 
