@@ -33,13 +33,15 @@ class Held:
     Attributes:
         name: Where it is found, as in `shop.payments.SEEN`.
         thing: The object.
+        is_lost: Whether nothing of what a run did to it is left for tests to see: a connection.
     """
 
-    __slots__ = ("name", "thing")
+    __slots__ = ("is_lost", "name", "thing")
 
     def __init__(self, name: str, thing: Any) -> None:
         self.name = name
         self.thing = thing
+        self.is_lost = False
 
     def take(self) -> Any:
         """Return a copy of what it holds now."""

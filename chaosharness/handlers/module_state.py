@@ -12,7 +12,8 @@ something new is made again with that thing exchanged.
 
 Not modelled:
     What is not found by name: what the function that builds the service closes over, what objects
-    of installed packages hold (a client, an engine, a cache of theirs), generators, files.
+    of installed packages hold (a client, an engine, a cache of theirs) but those of `CONNECTED`,
+    generators, files.
     Two runs of one schedule differ by those, which is found and said. What changes and changes
     back while other processes look at it, only under a fault, and after the first runs. Where a
     handler is the first to import a module, that is imported for all processes at once.
@@ -200,7 +201,8 @@ class ModuleState:
             contents[number] = was = self._loaded[number]
             if not thing.is_as(was):
                 contents[number] = now = thing.take()
-                self._seen[number] = thing.seen(self._seen[number], was, now)
+                if not thing.is_lost:
+                    self._seen[number] = thing.seen(self._seen[number], was, now)
         return contents
 
     def _notice(self) -> None:

@@ -83,6 +83,15 @@ OWN: Final = frozenset(
 the last one, so that the next is above it. A system may call more its own."""
 
 
+CONNECTED: Final = frozenset(("faststream",))
+"""Installed packages whose objects stand in modules of the user's and hold connections once they
+run (a broker that the lifespan of a web application starts): what they hold is a process's own."""
+
+
+LIFESPAN: Final = "lifespan_context"
+"""Where a router of Starlette's keeps what it starts and stops."""
+
+
 def is_own(names: dict[str, Any], more: frozenset[str] = OWN) -> bool:
     """Say whether a module, given as its dict, is the user's own, or of one of these packages."""
     name = str(names.get("__name__", ""))
@@ -136,6 +145,7 @@ class Survey:
     _functions: list[tuple[FunctionType, str]] = attrs.field(factory=list, init=False)
     _foreign: list[tuple[Any, str]] = attrs.field(factory=list, init=False)
     _reached: dict[int, Any] = attrs.field(factory=dict, init=False)
+    _lost: bool = attrs.field(default=False, init=False)
 
     @property
     def modules(self) -> list[dict[str, Any]]:
@@ -232,6 +242,7 @@ class Survey:
 
     def _add(self, one: Held | None, key: str = "") -> None:
         if one is not None and not self._is_shared(one.name) and len(self.found) < THINGS_MAX:
+            one.is_lost = self._lost
             self.found.setdefault((id(one.thing), key), one)
 
     def _is_shared(self, name: str) -> bool:
@@ -250,6 +261,11 @@ class Survey:
         if id(value) in self._seen:
             return
         self._seen[id(value)] = value
+        was, self._lost = self._lost, self._lost and not isinstance(value, _CODE)
+        self._look_into(value, name, where, key)
+        self._lost = was
+
+    def _look_into(self, value: Any, name: str, where: Any, key: str) -> None:
         if isinstance(value, FunctionType):
             self._function(value, name)
         elif isinstance(value, type):
@@ -367,21 +383,25 @@ class Survey:
                 return
             self._enter(default, f"{name} (its default)")
             return
-        if home(kind, self.own) is None and kind.__module__.partition(".")[0] not in _STANDARD:
+        package = kind.__module__.partition(".")[0]
+        if home(kind, self.own) is None and package not in _LOOKED_INTO:
             self._locals(value, name)
             if isinstance(dict_of(value), dict) and not _is_ours(kind):
                 self._foreign.append((value, name))
+                self._routes(value, name)
                 self._calls(value)
             return
         self._enter(kind, kind.__qualname__)
         if isinstance(value, Enum):
             return
+        was, self._lost = self._lost, package in CONNECTED
         for one in attributes(name, value):
             if not _is_frozen(kind):
                 self._add(one)
             inside = one.take()
             for part in inside[1] if isinstance(inside, tuple) else inside:
                 self._enter(part, name)
+        self._lost = was
 
     def _calls(self, thing: Any) -> None:
         """Note the modules of the functions that an object of a library calls: what answers a
@@ -396,6 +416,19 @@ class Survey:
                 self._lead(one)
             else:
                 waiting.extend(_parts(one, self.own))
+
+    def _routes(self, application: Any, name: str) -> None:
+        """Note what the lifespan of an ASGI application may add to it: routes, and what they start
+        and stop in turn, which would be one more level in each run."""
+        names = dict_of(application)
+        router = names.get("router", application) if isinstance(names, dict) else None
+        inside = dict_of(router)
+        if isinstance(inside, dict) and {"routes", LIFESPAN} <= inside.keys():
+            was, self._lost = self._lost, True
+            if type(inside["routes"]) is list:
+                self._add(held(f"{name}.routes", inside["routes"]))
+            self._add(Variable(f"{name}.{LIFESPAN}", inside, LIFESPAN), LIFESPAN)
+            self._lost = was
 
     def _locals(self, thing: Any, name: str, depth: int = 0) -> None:
         """Note what an object of a library keeps for each thread (SQLAlchemy's `scoped_session`):
@@ -491,6 +524,8 @@ def _is_frozen(kind: type) -> bool:
         getattr(kind.__setattr__, "__name__", "") == "_frozen_setattrs"
     )
 
+
+_LOOKED_INTO: Final = CONNECTED.union(_STANDARD)
 
 _BY_NAME: Final = frozenset(("setattr", "delattr", "__setattr__", "__dict__", "vars"))
 """What code says that assigns to an attribute whose name is not in it."""

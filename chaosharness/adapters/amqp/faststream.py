@@ -2,15 +2,15 @@
 
 A broker, its routers and its handlers are made when a module is imported, and hold connections once
 they run, through aio-pika or aiokafka. So each incarnation imports the modules that hold some of
-them anew, for itself.
+them anew, for itself. Where the lifespan of a web application starts a broker, what that holds is
+exchanged instead, as the state of the user's own objects is (`handlers/own_code.py`, `CONNECTED`).
 
 Source:
     FastStream 0.7, `app.py` (`FastStream.run`), `rabbit/subscriber/usecase.py`; its documentation,
     "Lifespan".
 
 Not modelled:
-    Brokers that run without an application (`broker.start()` at module level, FastAPI's
-    `RabbitRouter`), requests that wait for a reply, `app.as_asgi()`, AsyncAPI pages, workers and
+    Requests that wait for a reply, `app.as_asgi()`, AsyncAPI pages, workers and
     reload of its command line. `app.exit()` is noticed after up to 10 s.
 """
 
