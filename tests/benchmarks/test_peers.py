@@ -35,6 +35,7 @@ def test_ours_strikes_every_crash_of_a_delivery_that_comes():
 
 def test_what_is_not_installed_is_named_with_what_installs_it(capsys, monkeypatch):
     monkeypatch.setattr(peers, "SEEDS", 3)
+    monkeypatch.setattr(peers, "SEARCHES", 1)
     one = attrs.evolve(PEERS[0], name="a tool", make=absent, package="tool[x]", python=(9, 9))
     peers.main((one,))
     printed = capsys.readouterr().out
