@@ -26,6 +26,9 @@ _CLIENT: Final = "client."
 _REFUSED: Final = "HTTP4"
 """How the answer of an application begins that blames who asks."""
 
+_UNREAD: Final = ("HTTP400", "HTTP422")
+"""How the answer of a third party begins that cannot read what it was asked."""
+
 _LOOKED: Final = _WORK | {"read", "note", "dead", "raised"}
 """Kinds of event which show that a request came further than the door."""
 
@@ -45,8 +48,8 @@ def unproved(history: History, items: Sequence[Any]) -> str:
     if error := nothing_handled(history):
         return f"no handler came to its end, even without any fault: {error}"
     for reason in (
-        *(missed, unread, put_aside, only_died, turned_away, led_nowhere, kept_in_hand),
-        lost_unheard,
+        *(missed, unread, put_aside, only_died, turned_away, sent_amiss, led_nowhere),
+        *(kept_in_hand, lost_unheard),
     ):
         if found := reason(history):
             return found
@@ -191,6 +194,30 @@ def turned_away(history: History) -> str:
         f"answered {refused}, and nothing is done. Does it ask for the path, and with the fields "
         "and headers, that the application takes?"
     )
+
+
+def sent_amiss(history: History) -> str:
+    """Say that a third party could not read anything that it was asked; nothing otherwise.
+
+    A field is missing, or is no number. Of a request that could not be read no field is written
+    down: so what a third party has read, and then refuses with the same status, is told apart.
+    """
+    asked: dict[str, set[str]] = {}
+    read = set()
+    for event in history:
+        operation = event.operation or ""
+        if event.kind == "call" and event.data.keys() != {"method"}:
+            read.add(operation)
+        elif event.kind == "reply" and event.entity:
+            asked.setdefault(operation, set()).add(str((event.data or {}).get("error", "")))
+    for operation, errors in asked.items():
+        if operation not in read and all(error.startswith(_UNREAD) for error in errors):
+            return (
+                f"all that {operation.replace('/', ' asks of ', 1)} is answered {min(errors)}, "
+                "even without any fault: a field is missing, or is not of the type that the method "
+                "of the third party takes"
+            )
+    return ""
 
 
 def kept_in_hand(history: History) -> str:

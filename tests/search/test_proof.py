@@ -23,6 +23,7 @@ from chaosharness import (
     SNS,
     SQS,
     Crash,
+    Declined,
     Delay,
     Exchange,
     Gateway,
@@ -642,3 +643,41 @@ def test_where_an_application_takes_no_request_nothing_is_proved(path, fields):
 def test_a_refusal_that_code_has_looked_up_and_what_is_taken_prove_as_ever(looks):
     system = counter("/api/sales", {"count": 1}, looks=looks)
     assert "refused" not in unproved(system.run().history, [{"id": "s1"}])
+
+
+def biller(fields, declines=None):
+    """Return a service that asks a bank behind a host name for what `fields` say, and goes on."""
+    system = System("biller")
+    bus = system.add(Kafka("bus", {"orders": 1}))
+    bank = system.add(Gateway("bank", declines=declines))
+    routes = {"POST /charges": "charge"}
+    system.add(Web("bank.example", bank, routes=routes, errors={Declined: 422}))
+
+    @system.service("billing")
+    def billing(env):
+        def on_order(order):
+            body = {"order": order["id"], **fields}
+            httpx.post("https://bank.example/charges", json=body)
+
+        env.consume(bus, "orders", on_order)
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+@pytest.mark.parametrize("fields", [{}, {"cents": "much"}])
+def test_where_a_third_party_can_read_nothing_that_it_is_asked_nothing_is_proved(fields):
+    reason = unproved(biller(fields).run().history, [{"id": "o1"}])
+    assert "billing.on_order asks of bank.charge is answered HTTP422" in reason
+    [said] = explore(biller(fields), faults_max=1, runs_max=20).unproved
+    assert said.startswith(reason)
+
+
+def test_a_third_party_that_refuses_what_it_has_read_proves_as_ever():
+    """Also with the status that others have for what they cannot read."""
+    declined = biller({"cents": 500}, declines=lambda order, cents: True)
+    assert "asks of" not in unproved(declined.run().history, [{"id": "o1"}])
+    assert unproved(biller({"cents": 500}).run().history, [{"id": "o1"}]) == ""
