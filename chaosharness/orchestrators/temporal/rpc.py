@@ -169,7 +169,13 @@ def _waits(rpc: str, req: Any) -> bool:
     """Whether the server holds its answer back until there is something to tell."""
     if rpc == "get_workflow_execution_history":
         return bool(req.wait_new_event)
-    return "update" in rpc or rpc == "execute_multi_operation"
+    return rpc in _HELD
+
+
+_HELD: Final = frozenset(
+    ("execute_multi_operation", "poll_workflow_execution_update", "update_workflow_execution")
+)
+"""Requests about an update of a workflow: that of a schedule, say, is answered at once."""
 
 
 def client_of(engine: Any) -> temporalio.client.Client:
