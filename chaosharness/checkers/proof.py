@@ -26,9 +26,6 @@ _CLIENT: Final = "client."
 _REFUSED: Final = "HTTP4"
 """How the answer of an application begins that blames who asks."""
 
-_UNREAD: Final = ("HTTP400", "HTTP422")
-"""How the answer of a third party begins that cannot read what it was asked."""
-
 _LOOKED: Final = _WORK | {"read", "note", "dead", "raised"}
 """Kinds of event which show that a request came further than the door."""
 
@@ -172,12 +169,12 @@ def turned_away(history: History) -> str:
     A path that it does not have, a field or a header that is missing (404, 422, 401): whoever has
     looked into a store before is taken for code that meant its answer.
     """
-    asked: dict[int, str] = {}
+    asked: list[str] = []
     refused = ""
     for event in history:
         mine = (event.operation or "").startswith(_CLIENT)
         if mine and event.kind == "call" and event.data.get("path"):
-            asked[event.index] = f"{event.data.get('method', 'GET')} {event.data['path']}"
+            asked.append(f"{event.data.get('method', 'GET')} {event.data['path']}")
         elif mine and event.kind == "reply":
             error = str((event.data or {}).get("error", ""))
             if not error.startswith(_REFUSED):
@@ -187,7 +184,7 @@ def turned_away(history: History) -> str:
             return ""
     if not asked or not refused:
         return ""
-    first, *others = dict.fromkeys(asked.values())
+    first, *others = dict.fromkeys(asked)
     more = f" (and {len(others)} more)" if others else ""
     return (
         f"all that the entry asks for is refused, even without any fault: {first}{more} is "
@@ -197,26 +194,24 @@ def turned_away(history: History) -> str:
 
 
 def sent_amiss(history: History) -> str:
-    """Say that a third party could not read anything that it was asked; nothing otherwise.
+    """Say that a third party could read nothing that it was asked; nothing otherwise.
 
-    A field is missing, or is no number. Of a request that could not be read no field is written
-    down: so what a third party has read, and then refuses with the same status, is told apart.
+    A field is missing, or is no number. What it has read, and then refuses with the same status
+    (`errors={Declined: 422}`), says nothing of that.
     """
-    asked: dict[str, set[str]] = {}
+    why: dict[str, str] = {}
     read = set()
-    for event in history:
+    for event in history.of("call"):
         operation = event.operation or ""
-        if event.kind == "call" and event.data.keys() != {"method"}:
+        if "unread" in event.data:
+            why.setdefault(operation, event.data["unread"])
+        else:
             read.add(operation)
-        elif event.kind == "reply" and event.entity:
-            asked.setdefault(operation, set()).add(str((event.data or {}).get("error", "")))
-    for operation, errors in asked.items():
-        if operation not in read and all(error.startswith(_UNREAD) for error in errors):
-            return (
-                f"all that {operation.replace('/', ' asks of ', 1)} is answered {min(errors)}, "
-                "even without any fault: a field is missing, or is not of the type that the method "
-                "of the third party takes"
-            )
+    for operation in sorted(why.keys() - read):
+        return (
+            f"{operation.replace('/', ' asks ', 1)} for nothing that it can read, even without any "
+            f"fault: {why[operation]}"
+        )
     return ""
 
 

@@ -248,7 +248,11 @@ class OpenWeb:
             if found is not None:
                 taken = _taken(part, route, request, found)
                 wanted = taken if isinstance(taken, Answer) else part.asked(route.answers, taken)
-                words = {"method": route.answers} if isinstance(wanted, Answer) else wanted[1]
+                words = (
+                    {"method": route.answers, "unread": wanted.body["error"]}
+                    if isinstance(wanted, Answer)
+                    else wanted[1]
+                )
                 action = f"{part.name}.{route.answers}"
                 return Reached(action, words, part.name, part.latency_ms, wanted)
         known = ", ".join(map(str, self.definition._table))
