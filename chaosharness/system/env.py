@@ -65,12 +65,22 @@ class Surroundings(Protocol):
     def fork(self, host: Incarnation, cause: int, begin: Callable[[Incarnation], None]) -> None:
         """Begin a process on a host: its service built anew, for one piece of work."""
 
+    def spare(
+        self,
+        replica: Incarnation,
+        cause: int,
+        begin: Callable[[BaseException | None, Incarnation], None],
+    ) -> None:
+        """Begin one more environment of a replica's service, which lives and dies by itself."""
+
 
 class Env:
     """What a service is built with: its ports to the rest of the world.
 
     The ports work in the code that the harness runs for this incarnation, and nowhere else.
     """
+
+    is_spare = False  # one more environment of a function, beside that of a replica
 
     def __init__(
         self, stage: Surroundings, incarnation: Incarnation, service: str, runtime: str | None
@@ -437,12 +447,13 @@ class Env:
                 result, what it raises the task's error, by the name of its class. For
                 `DurableFunctions`, one under `@durable_execution`.
         """
-        self._alone("env.function")
+        if not self.is_spare:
+            self._alone("env.function")
         state = self._open(engine, "function", "orchestrator")
         check_handler(handler, f"service {self._service!r} has the function {name!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
-        state.function(name, self.incarnation, place, handler, colour)
+        state.function(name, self.incarnation, place, handler, colour, self._stage.spare)
         if self._wires is not None:
             self._wire("task", engine, (name,), handler, place)
 

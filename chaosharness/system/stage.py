@@ -313,6 +313,44 @@ class Stage:
             cause: The event that has it begun.
             begin: Told the process, once it is built.
         """
+
+        def built(scope: Scope, _: Any, error: BaseException | None) -> None:
+            if error is None:
+                begin(scope.incarnation)
+            else:
+                self._started(scope, None, error)
+
+        self._build_beside(host, cause, built, is_spare=False)
+
+    def spare(
+        self,
+        replica: Incarnation,
+        cause: int,
+        begin: Callable[[BaseException | None, Incarnation], None],
+    ) -> None:
+        """Begin one more environment of a replica's service, which lives and dies by itself.
+
+        Args:
+            replica: The incarnation beside which it is.
+            cause: The event that has it begun.
+            begin: Told the environment once it is built, and what it has raised.
+        """
+
+        def built(scope: Scope, _: Any, error: BaseException | None) -> None:
+            one = scope.incarnation
+            if one.host is not None:  # while it was built, it could be nothing but a function's
+                replica.processes.remove(one)
+                one.host = None
+            if error is not None and not isinstance(error, InvalidDefinition):
+                self._started(scope, None, error)
+                return
+            begin(error, one)
+
+        self._build_beside(replica, cause, built, is_spare=True)
+
+    def _build_beside(
+        self, host: Incarnation, cause: int, built: Callable[..., None], *, is_spare: bool
+    ) -> None:
         world = self.world
         service = self.system.services[host.service]
         process = Incarnation(world, host.service, host.replica, host.number, host.label)
@@ -322,15 +360,9 @@ class Stage:
         world.incarnations.append(process)
         scope = Scope(world, process, service.place, 0, cause, PLAIN)
         env = Env(self, process, service.name, service.runtime)
+        env.is_spare = is_spare
         self.loops.append(env.loops)
         scope.run = (env, service.operation, 0)
-
-        def built(scope: Scope, _: Any, error: BaseException | None) -> None:
-            if error is None:
-                begin(process)
-            else:
-                self._started(scope, None, error)
-
         PLAIN.start(scope, self.factories[host], _as_is, (env,), built)
 
     def _may_change(

@@ -29,6 +29,7 @@ from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelle
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import is_the_same
 from chaosharness.checkers.outcomes.taken import taken_for_nothing
+from chaosharness.checkers.outcomes.taken_back import not_taken_back
 from chaosharness.checkers.outcomes.told import No
 from chaosharness.checkers.outcomes.values import is_number, is_record, spelled
 from chaosharness.faults import LostReply, LostRequest
@@ -71,6 +72,7 @@ def of_the_absent(
 ) -> Iterator[Difference]:
     """Yield what is wrong with items that ended as if they had never come."""
     for item in sorted(gone):
+        yield from not_taken_back(clean, seen, item, ended_badly(clean, seen, item))
         if item in client or seen.dead.get(item):
             continue
         full = clean.ledgers.net(clean.calm, item)
@@ -91,6 +93,16 @@ def _is_told(clean: Clean, seen: Outcome, item: int) -> bool:
     """
     new = seen.tells(item, clean.calm) or clean.says_given_up(seen, item)
     return new or any(map(ENDS_BADLY.match, seen.noted.get(item, ())))
+
+
+def but_what_failed(
+    clean: Clean, seen: Outcome, found: list[Difference] | None
+) -> list[Difference] | None:
+    """Return what is wrong, without what is said to be forgotten though its workflow has failed
+    here: a crash may fail one that succeeds where its function is refused for good."""
+    return found and [
+        one for one in found if one.kind != "forgotten" or not ended_badly(clean, seen, one.item)
+    ]
 
 
 def _does_usually(clean: Clean, item: int) -> bool:
@@ -271,8 +283,12 @@ class _Refused:
             or [*self._stands_where_told_otherwise()]
             or [*self._stands_beside_what_was_undone()]
             or [*rows_held(self.clean, self.out, self.item)]
+            or [*not_taken_back(self.clean, self.out, self.item, self._failed())]
             or [*self._taken_for_nothing()]
         )
+
+    def _failed(self) -> str:
+        return ended_badly(self.clean, self.out, self.item)
 
     def _taken_for_nothing(self) -> Iterator[Difference]:
         """Yield what all share, and is taken for an item of which nothing stands: a question."""

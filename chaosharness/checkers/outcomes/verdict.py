@@ -32,6 +32,7 @@ from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
     ENDS_BADLY,
     OPTIONAL,
+    but_what_failed,
     ended_badly,
     forgotten,
     is_part_of_a_failure,
@@ -260,7 +261,7 @@ class Verdict:
             self._refused_elsewhere,
             self._some_of_a_timetable,
         ):
-            found = search()
+            found = but_what_failed(self.clean, self.seen, search())
             if found is not None:
                 if found and all(one.kind in LEFT_ALONE for one in found):
                     found = self._in_another_order() or found  # who comes second is ignored in calm

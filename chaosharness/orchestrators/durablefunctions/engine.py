@@ -45,7 +45,7 @@ from chaosharness.orchestrators.durablefunctions.refusals import (
     ResourceNotFoundException,
 )
 from chaosharness.orchestrators.durablefunctions.sdk import check_durable
-from chaosharness.orchestrators.functions import Function, replicate
+from chaosharness.orchestrators.functions import Environments, Function, Spare, replicate
 from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.long_waits import LongWaits
 
@@ -98,6 +98,7 @@ class OpenDurableFunctions:
         self.world = world
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
         self.functions: dict[str, list[Function]] = {}
+        self.environments = Environments()
         self.known: set[str] = set()  # functions that are deployed, also while none of them lives
         self.executions: dict[str, Execution] = {}  # by name
         self.by_arn: dict[str, Execution] = {}
@@ -128,6 +129,7 @@ class OpenDurableFunctions:
     def close(self) -> None:
         """Let go of everything, at the end of a run."""
         self.functions.clear()
+        self.environments.close()
         self.waiting.clear()
 
     def event_histories(self) -> dict[str, str]:
@@ -152,6 +154,7 @@ class OpenDurableFunctions:
         place: str,
         handler: Callable[..., Any],
         colour: Any,
+        spare: Spare,
     ) -> None:
         """Have an incarnation run a durable function, as long as it lives.
 
@@ -160,6 +163,8 @@ class OpenDurableFunctions:
         """
         check_durable(incarnation.service, name, handler)
         function = Function(incarnation, place, handler, colour)
+        if not self.environments.add(name, function, spare):
+            return
         self.known.add(name)
         replicas = self.functions.setdefault(name, [])
         replicate(self.world, replicas, function)
@@ -329,7 +334,14 @@ class OpenDurableFunctions:
                 queue.append(execution)
             return
         function = replicas[execution.scope.entity % len(replicas)]
-        Invocation(self, execution, function).begin()
+        execution.invocations += 1
+        execution.invocation = number = execution.invocations
+
+        def begin(function: Function) -> None:
+            Invocation(self, execution, function, number).begin()
+
+        name, cause = execution.function, execution.scope.cause
+        self.environments.run(name, function, cause, begin)
 
     def returned(self, execution: Execution, number: int, result: Any) -> None:
         """Hear how an invocation has ended; None where it failed: it is made again."""

@@ -23,7 +23,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.durablefunctions.execution import Execution
 from chaosharness.orchestrators.durablefunctions.sdk import Client, event_of
-from chaosharness.orchestrators.functions import Function
+from chaosharness.orchestrators.functions import Environments, Function
 
 __all__ = ["Engine", "Function", "Invocation"]
 
@@ -36,6 +36,7 @@ class Engine(Protocol):
     latency_ms: int
     timeout_ms: int
     function_timeout_ms: int
+    environments: Environments
 
     def lost(self, operation: str) -> BaseException:
         """Return what a client sees when no answer comes."""
@@ -58,13 +59,13 @@ class Engine(Protocol):
 class Invocation:
     """One run of the handler of an execution."""
 
-    def __init__(self, engine: Engine, execution: Execution, function: Function) -> None:
-        execution.invocations += 1
-        execution.invocation = execution.invocations
+    def __init__(
+        self, engine: Engine, execution: Execution, function: Function, number: int
+    ) -> None:
         self.engine = engine
         self.execution = execution
         self.function = function
-        self.number = execution.invocation
+        self.number = number
         self.over = False
         self.timer: Any = None
         self.token = execution.journal.renew()
@@ -97,6 +98,7 @@ class Invocation:
         event = event_of(execution.journal, self.token, execution.text, Client(engine, execution))
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+            self.engine.environments.free(self.function.incarnation)
             if ended(scope, operation, attempt, error):
                 drive_in_kernel(self._answer(operation, attempt, result, error), world)
 

@@ -27,7 +27,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.orchestrators.functions import Function, replicate
+from chaosharness.orchestrators.functions import Environments, Function, Spare, replicate
 from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.long_waits import LongWaits
 from chaosharness.orchestrators.stepfunctions.client import StepFunctionsClient
@@ -157,6 +157,7 @@ class OpenStepFunctions:
         self.service = Service(dict(definition.graphs), kinds)
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
         self.functions: dict[str, list[Function]] = {}
+        self.environments = Environments()
         self.waiting: dict[str, deque[Callable[[], None]]] = {}
         self.activities: dict[str, deque[Asked]] = {}
         self.polled: set[str] = set()  # activities that a worker asks for
@@ -209,6 +210,7 @@ class OpenStepFunctions:
     def close(self) -> None:
         """Let go of everything, at the end of a run."""
         self.functions.clear()
+        self.environments.close()
         self.waiting.clear()
 
     def event_histories(self) -> dict[str, str]:
@@ -227,9 +229,12 @@ class OpenStepFunctions:
         place: str,
         handler: Callable[..., Any],
         colour: Any,
+        spare: Spare,
     ) -> None:
         """Have an incarnation run a function for tasks, as long as it lives."""
         function = Function(incarnation, place, handler, colour)
+        if not self.environments.add(name, function, spare):
+            return
         if name not in self.named and "" not in self.named:
             self.unnamed.append(name)
         replicas = self.functions.setdefault(name, [])

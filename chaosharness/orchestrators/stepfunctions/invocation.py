@@ -18,7 +18,7 @@ from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.orchestrators.functions import Function
+from chaosharness.orchestrators.functions import Environments, Function
 from chaosharness.orchestrators.stepfunctions.errors import DATA_LIMIT, StateError
 from chaosharness.orchestrators.stepfunctions.history import PAYLOAD_MAX, as_text
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service
@@ -43,6 +43,7 @@ class Engine(Protocol):
     service: Service
     incarnation: Incarnation
     functions: dict[str, list[Function]]
+    environments: Environments
     waiting: dict[str, deque[Callable[[], None]]]
     scopes: dict[int, Scope]
     latency_ms: int
@@ -120,6 +121,10 @@ class Invocation:
             engine.waiting.setdefault(self.name, deque()).append(self.arrive)
             return
         function = replicas[self.scope.entity % len(replicas)]
+        engine.environments.run(self.name, function, self.scope.cause, self._begin_in)
+
+    def _begin_in(self, function: Function) -> None:
+        engine = self.engine
         scope = Scope(
             engine.world, function.incarnation, function.place, self.scope.entity,
             self.scope.cause, function.colour, self.scope.hops + 1, self.scope.message,
@@ -147,6 +152,7 @@ class Invocation:
         context = Context(scope, self.name, token, due_ms)
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+            self.engine.environments.free(function.incarnation)
             if ended(scope, operation, attempt, error):
                 drive_in_kernel(self._answer(scope, operation, attempt, result, error), world)
 

@@ -1,0 +1,118 @@
+"""An environment of Lambda runs one call at a time: what a module holds is of one call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from chaosharness import (
+    Crash,
+    Gateway,
+    Kafka,
+    Pause,
+    Schedule,
+    Site,
+    StepFunctions,
+    System,
+    explore,
+    idempotent,
+)
+
+HELD: dict[str, Any] = {}
+
+MACHINE = {
+    "StartAt": "charge",
+    "States": {
+        "charge": {
+            "Type": "Task",
+            "Resource": "charge",
+            "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 5}],
+            "End": True,
+        }
+    },
+}
+
+
+def till(*, besides: bool = False, replicas: int = 1) -> System:
+    """Charges two orders at once; what it is at stands in a module while it waits for the bank."""
+    system = System("till")
+    sfn = system.add(StepFunctions("sfn", machines={"m": MACHINE}))
+    bank = system.add(Gateway("bank"))
+    bus = system.add(Kafka("bus", topics={"news": 1}))
+
+    @system.service("till", replicas=replicas)
+    def serve(env: Any) -> None:
+        client = env.client(bank)
+        warm: list[str] = []
+
+        def handler(event: Any, context: Any) -> int:
+            warm.append(event["id"])
+            HELD["order"] = event["id"]
+            client.charge(HELD["order"], 1, key=HELD["order"] + " first")
+            client.charge(HELD["order"], 2, key=HELD["order"] + " then")
+            return len(warm)
+
+        env.function(sfn, "charge", handler)
+        if besides:
+            env.consume(bus, "news", lambda message: None)
+
+    if not besides:
+        system.service("reader")(lambda env: env.consume(bus, "news", lambda message: None))
+
+    @system.entry(examples=[{"id": "o1"}, {"id": "o2"}])
+    def begin(env: Any, order: dict[str, str]) -> None:
+        client = env.client(sfn)
+        client.start_execution(stateMachineArn="m", name=order["id"], input=json.dumps(order))
+        env.publisher(bus)("news", order, key=order["id"])
+
+    return system
+
+
+def charged(system: System, schedule: Schedule | None = None) -> list[tuple[str, int]]:
+    run = system.run(None, schedule)
+    assert run.unused == ()
+    return [(one.data["order"], one.data["cents"]) for one in run.history.of("effect")]
+
+
+def test_two_calls_at_once_share_no_memory() -> None:
+    """As written it is right: in Lambda no two calls are in one environment."""
+    assert sorted(charged(till())) == [("o1", 1), ("o1", 2), ("o2", 1), ("o2", 2)]
+    assert explore(till(), properties=[idempotent()], faults_max=1).counterexamples == ()
+
+
+def test_a_replica_that_does_other_things_besides_is_no_environment_and_shares_all() -> None:
+    """A worker with a consumer in it is one process, and its memory is that of all its calls."""
+    assert ("o1", 2) not in charged(till(besides=True))
+
+
+def test_a_death_is_that_of_one_environment() -> None:
+    died = Schedule([Crash(Site("till.handler/bank.charge", "after", entity=2))])
+    run = till().run(None, died)
+    assert run.unused == ()
+    again = [event.entity for event in run.history.of("call") if event.data["method"] == "charge"]
+    handed = [one.entity for one in run.history.of("call") if one.actor == "sfn"]
+    assert (handed.count(1), handed.count(2)) == (1, 2), again  # the first never heard of it
+
+
+def test_an_environment_is_warm_for_the_next_call() -> None:
+    """The second execution finds the environment of the first idle, if it comes later."""
+    system = till()
+    system.arrival_ms = 10_000
+    outputs = [
+        json.loads(history)["events"][-1]["executionSucceededEventDetails"]["output"]
+        for history in system.run().event_histories.values()
+    ]
+    assert sorted(outputs) == ["1", "2"]
+    assert [*map(json.loads, _outputs(till()))] == [1, 1]
+
+
+def _outputs(system: System) -> list[str]:
+    return [
+        json.loads(history)["events"][-1]["executionSucceededEventDetails"]["output"]
+        for history in system.run().event_histories.values()
+    ]
+
+
+def test_one_that_hangs_keeps_nobody_waiting() -> None:
+    long = Schedule([Pause(Site("till.handler/bank.charge", entity=1), lasting="long")])
+    assert charged(till(), long)[:2] == [("o2", 1), ("o2", 2)]
