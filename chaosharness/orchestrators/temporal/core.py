@@ -116,6 +116,11 @@ class Cached:
     wakings: int = 0  # of the workflow in this workflow task
     run_id: str = ""
 
+    def let_go(self) -> None:
+        """End what is under way in it, as whoever takes it out of a cache does."""
+        if self.instance is not None:
+            self.instance.let_go()
+
     def decide(
         self, events: list[dict[str, Any]], *, run_id: str, updates: Sequence[Update] = ()
     ) -> Decision:

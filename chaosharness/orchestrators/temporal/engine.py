@@ -107,6 +107,7 @@ class OpenTemporal:
         self.server.searchable = dict(definition.search_attributes)
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
         self.workers: dict[str, list[Any]] = {}
+        self.dead: list[Any] = []  # workers, whose workflows are let go of at the end
         self.registry = Registry()
         self.known: dict[str, Any] = {}  # workers by the run that they have in their cache
         self.scopes: dict[str, Scope] = {}
@@ -163,6 +164,9 @@ class OpenTemporal:
 
     def close(self) -> None:
         """Let go of everything, at the end of a run."""
+        for worker in (*self.dead, *(one for some in self.workers.values() for one in some)):
+            worker.let_go()
+        self.dead.clear()
         self.workers.clear()
         self.known.clear()
 
@@ -239,9 +243,13 @@ class OpenTemporal:
         )  # fmt: skip
         self.workers.setdefault(queue, []).append(made)
         self.registry.add(queue, service, by_name, functions)
-        incarnation.on_death.append(lambda: self.workers[queue].remove(made))
+        incarnation.on_death.append(lambda: self._bury(queue, made))
         self.world.after(0, lambda _: self.go_on())
         return made
+
+    def _bury(self, queue: str, worker: Any) -> None:
+        self.workers[queue].remove(worker)
+        self.dead.append(worker)
 
     def check_worker(self, client: Any, service: str, config: Mapping[str, Any]) -> None:
         """Refuse a worker's workflows, activities and options where it is made.

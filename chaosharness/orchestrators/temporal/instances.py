@@ -11,6 +11,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
 from types import CodeType, FunctionType
@@ -149,6 +150,20 @@ class Instance:
         finally:
             _LOG.disabled = before
         return completion
+
+    def let_go(self) -> None:
+        """Take it out of its cache, as the SDK does.
+
+        What it waits for is cancelled, and whatever its code asks for on the way out is refused.
+        Left to be freed, its code would go on as it is freed, outside of any workflow, and Python
+        print an error for each.
+        """
+        if not getattr(self._inner, "_tasks", ()):
+            return
+        activation = WorkflowActivation()
+        activation.jobs.add().remove_from_cache.SetInParent()
+        with suppress(Exception):  # code that cannot be stopped, of which the SDK only warns
+            self.activate(activation)
 
     @property
     def raised(self) -> BaseException | None:

@@ -164,13 +164,18 @@ class Worker:
         self._evict()
         self.shutdown.look()
 
+    def let_go(self) -> None:
+        """End what is under way in its cache, at the end of a run."""
+        for cached in self.cache.values():
+            cached.let_go()
+
     def _evict(self) -> None:
         """Put runs out of the cache that are too many, those that were awake longest ago first."""
         over = len(self.cache) - self.cache_max
         if over > 0:
             idle = (one for one in self.cache if one not in self.busy)
             for run_id in [*islice(idle, over)]:
-                del self.cache[run_id]
+                self.cache.pop(run_id).let_go()
 
     def _deciding(self, run: Run) -> Scope:
         owner = self.engine.scope_of(run)
@@ -266,7 +271,8 @@ class Worker:
 
     def _forget(self, run: Run) -> None:
         """Lose what is known of a run, and what is done for it in its workflow task."""
-        self.cache.pop(run.run_id, None)
+        if (cached := self.cache.pop(run.run_id, None)) is not None:
+            cached.let_go()
         if (local := self.local.pop(run.run_id, None)) is not None:
             local.given_up = True
 
