@@ -3,9 +3,8 @@
 An execution environment runs one call at a time: what a module holds is never seen by two calls
 at once. Where a function is asked for while its environment is at work, there is one more.
 
-*Source*: AWS Lambda Developer Guide, "Understanding Lambda function scaling": "Lambda creates a new
-instance of your execution environment" for a request that comes while the others are busy, and each
-takes one at a time.
+*Source*: AWS Lambda Developer Guide, "Understanding Lambda function scaling": for each concurrent
+request a separate instance of the execution environment.
 *Not modelled*: environments that AWS takes down when it likes (a `Crash` is the same to the code);
 a limit of concurrency (`Lambda.TooManyRequestsException`); the time that one more needs to begin.
 """
@@ -68,21 +67,23 @@ class Environments:
         self._shared: set[Incarnation] = set()  # replicas that do other things besides
         self._made: dict[tuple[Incarnation, str], Function] = {}
 
-    def add(self, name: str, function: Function, spare: Spare) -> bool:
+    def add(self, name: str, function: Function, spare: Spare | None) -> bool:
         """Take note of a function; say whether it is a replica's, and not of a spare environment.
 
         Args:
             name: What it is asked for by.
             function: The function.
-            spare: Begins another environment of its service.
+            spare: Begins another environment of its service; None in one that is such.
         """
-        if function.incarnation.host is not None:
+        if spare is None:
             self._made[function.incarnation, name] = function
             return False
         self._spares[function.incarnation] = spare
         return True
 
-    def run(self, name: str, function: Function, cause: int, begin: Begin) -> None:
+    def run(
+        self, name: str, function: Function, cause: int, begin: Begin, lost: Callable[[], None]
+    ) -> None:
         """Have a call begin where no other is at work.
 
         Args:
@@ -90,6 +91,7 @@ class Environments:
             function: That of the replica which is asked first.
             cause: The event that asks for it.
             begin: Begins the call, with the function of the environment that runs it.
+            lost: Told that there was to be another environment, and it never came to run anything.
         """
         replica = function.incarnation
         if replica not in self._busy or replica in self._shared:
@@ -106,9 +108,12 @@ class Environments:
 
         def begun(error: BaseException | None, one: Incarnation) -> None:
             made = self._made.get((one, name))
-            if isinstance(error, InvalidDefinition) or made is None:
+            if isinstance(error, InvalidDefinition) and replica.alive:
                 self._shared.add(replica)  # it consumes or serves besides: there is but one of it
                 begin(function)
+                return
+            if error is not None or made is None:
+                lost()
                 return
             self._replica[one] = replica
             self._busy.add(one)

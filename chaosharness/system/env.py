@@ -138,7 +138,7 @@ class Env:
 
     def _alone(self, what: str) -> None:
         """See that a service whose work has processes of its own does nothing beside it."""
-        if self.incarnation.host is not None:
+        if self.is_spare or self.incarnation.host is not None:
             raise InvalidDefinition(
                 f"service {self._service!r} runs tasks, each in a process of its own that builds "
                 f"the service anew: put {what} into another service"
@@ -207,7 +207,7 @@ class Env:
             schemas: A `Registry`, or its `at(...)`: events are read as its versions say.
             options: The broker's own, as its class says.
         """
-        if self.incarnation.host is not None:
+        if self.is_spare or self.incarnation.host is not None:
             self._alone("env.consume")
         state = self._open(broker, "consume", "broker")
         if not isinstance(source, str):
@@ -380,6 +380,7 @@ class Env:
             application: An ASGI application (FastAPI, Starlette) or a WSGI one (Flask, Django), or
                 one of aiohttp that was made for this process alone.
         """
+        self._alone("env.app")
         state = self._open(web, "app", "host name")
 
         def colour_of(function: Any) -> Any:
@@ -453,7 +454,8 @@ class Env:
         check_handler(handler, f"service {self._service!r} has the function {name!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
-        state.function(name, self.incarnation, place, handler, colour, self._stage.spare)
+        spare = None if self.is_spare else self._stage.spare
+        state.function(name, self.incarnation, place, handler, colour, spare)
         if self._wires is not None:
             self._wire("task", engine, (name,), handler, place)
 
@@ -534,6 +536,7 @@ class Env:
             domain: Whose tasks: those of workflows that were started with a `taskToDomain` which
                 says so; by default what `@worker_task` says, else those of no domain.
         """
+        self._alone("env.task_worker")
         state = self._open(engine, "task_worker", "Conductor server")
         check_handler(handler, f"service {self._service!r} has a worker for tasks")
         named = state.task_worker(
@@ -558,6 +561,7 @@ class Env:
             handler: `handler(body)`, plain or `async`. What it returns is the response's body;
                 what it raises is a response with status 500.
         """
+        self._alone("env.task_endpoint")
         state = self._open(engine, "task_endpoint", "Conductor server")
         check_handler(handler, f"service {self._service!r} answers {target!r}")
         place = f"{self._service}.{name_of(handler)}"

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from chaosharness.calls import RemoteError, Switchboard
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, Plan
-from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
+from chaosharness.errors import Abandoned, ChaosharnessError, IllegalFault, InvalidDefinition
 from chaosharness.faults import ClockSkew, Redeploy
 from chaosharness.handlers.blame import refuse_hopeless
 from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
@@ -67,6 +67,7 @@ class Stage:
         self.opened: dict[tuple[int, str], Any] = {}
         self.client: Env | None = None
         self.factories: dict[Incarnation, Factory] = {}
+        self.environments: dict[str, int] = {}  # how many a service has, where beside its replicas
         self.loops: list[list[Callable[[Any], None]]] = []
         """Those of each service: a process keeps what its loops have made (a connection on which
         it listens), also where they have ended."""
@@ -313,14 +314,17 @@ class Stage:
             cause: The event that has it begun.
             begin: Told the process, once it is built.
         """
+        process = Incarnation(self.world, host.service, host.replica, host.number, host.label)
+        process.host = host
+        host.processes.append(process)
 
         def built(scope: Scope, _: Any, error: BaseException | None) -> None:
             if error is None:
-                begin(scope.incarnation)
+                begin(process)
             else:
                 self._started(scope, None, error)
 
-        self._build_beside(host, cause, built, is_spare=False)
+        self._build_beside(host, process, cause, built, is_spare=False)
 
     def spare(
         self,
@@ -330,40 +334,50 @@ class Stage:
     ) -> None:
         """Begin one more environment of a replica's service, which lives and dies by itself.
 
+        It counts on from the replicas, and can be nothing but a function's.
+
         Args:
             replica: The incarnation beside which it is.
             cause: The event that has it begun.
-            begin: Told the environment once it is built, and what it has raised.
+            begin: Told the environment once it is built, or why it was not: what that has raised,
+                or `Abandoned` where it died meanwhile.
         """
+        name = replica.service
+        number = self.environments.get(name, self.system.services[name].replicas) + 1
+        self.environments[name] = number
+        one = Incarnation(self.world, name, number, 1, f"{name}#{number}")
+
+        def died() -> None:
+            begin(Abandoned(one.label), one)
+
+        one.on_death.append(died)
 
         def built(scope: Scope, _: Any, error: BaseException | None) -> None:
-            one = scope.incarnation
-            if one.host is not None:  # while it was built, it could be nothing but a function's
-                replica.processes.remove(one)
-                one.host = None
+            one.on_death.remove(died)
             if error is not None and not isinstance(error, InvalidDefinition):
                 self._started(scope, None, error)
-                return
             begin(error, one)
 
-        self._build_beside(replica, cause, built, is_spare=True)
+        self._build_beside(replica, one, cause, built, is_spare=True)
 
     def _build_beside(
-        self, host: Incarnation, cause: int, built: Callable[..., None], *, is_spare: bool
+        self,
+        replica: Incarnation,
+        process: Incarnation,
+        cause: int,
+        built: Callable[..., None],
+        *,
+        is_spare: bool,
     ) -> None:
-        world = self.world
-        service = self.system.services[host.service]
-        process = Incarnation(world, host.service, host.replica, host.number, host.label)
-        process.host = host
-        process.skew_ms = host.skew_ms
-        host.processes.append(process)
-        world.incarnations.append(process)
-        scope = Scope(world, process, service.place, 0, cause, PLAIN)
+        service = self.system.services[replica.service]
+        process.skew_ms = replica.skew_ms
+        self.world.incarnations.append(process)
+        scope = Scope(self.world, process, service.place, 0, cause, PLAIN)
         env = Env(self, process, service.name, service.runtime)
         env.is_spare = is_spare
         self.loops.append(env.loops)
         scope.run = (env, service.operation, 0)
-        PLAIN.start(scope, self.factories[host], _as_is, (env,), built)
+        PLAIN.start(scope, self.factories[replica], _as_is, (env,), built)
 
     def _may_change(
         self, incarnation: Incarnation, service: Service, factory: Factory, *, on_its_own: bool

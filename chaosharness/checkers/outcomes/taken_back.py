@@ -37,7 +37,8 @@ def not_taken_back(clean: Clean, out: Outcome, item: int, failed: str) -> Iterat
     mine = out.own.get(item, Counter[Entry]())
     usual = clean.calm.own.get(item, Counter[Entry]())
     others = [(operation, other) for operation, entity, other in clean.refusals if entity == item]
-    if not mine or out.dead.get(item) or any(other.own.get(item) == mine for _, other in others):
+    seen_to = out.dead.get(item) or item in out.parked  # somebody looks at it
+    if not mine or seen_to or any(other.own.get(item) == mine for _, other in others):
         return
     for operation, other in others:
         theirs = other.own.get(item, Counter[Entry]())

@@ -625,7 +625,7 @@ class Verdict:
         for unit, out in used:
             refusals = tuple(one for item in unit for one in chosen.get(item, ()))
             found += of_the_refused(self.clean, out, unit, refusals, self.client)
-        return found
+        return but_what_failed(self.clean, self.seen, found)
 
     # ---- in the order in which they came
 

@@ -154,7 +154,7 @@ class OpenDurableFunctions:
         place: str,
         handler: Callable[..., Any],
         colour: Any,
-        spare: Spare,
+        spare: Spare | None,
     ) -> None:
         """Have an incarnation run a durable function, as long as it lives.
 
@@ -340,8 +340,11 @@ class OpenDurableFunctions:
         def begin(function: Function) -> None:
             Invocation(self, execution, function, number).begin()
 
+        def lost() -> None:
+            self.world.after(1, lambda _: self.returned(execution, number, None))
+
         name, cause = execution.function, execution.scope.cause
-        self.environments.run(name, function, cause, begin)
+        self.environments.run(name, function, cause, begin, lost)
 
     def returned(self, execution: Execution, number: int, result: Any) -> None:
         """Hear how an invocation has ended; None where it failed: it is made again."""

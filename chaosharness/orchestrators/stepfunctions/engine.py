@@ -229,7 +229,7 @@ class OpenStepFunctions:
         place: str,
         handler: Callable[..., Any],
         colour: Any,
-        spare: Spare,
+        spare: Spare | None,
     ) -> None:
         """Have an incarnation run a function for tasks, as long as it lives."""
         function = Function(incarnation, place, handler, colour)

@@ -121,7 +121,8 @@ class Invocation:
             engine.waiting.setdefault(self.name, deque()).append(self.arrive)
             return
         function = replicas[self.scope.entity % len(replicas)]
-        engine.environments.run(self.name, function, self.scope.cause, self._begin_in)
+        cause = self.scope.cause
+        engine.environments.run(self.name, function, cause, self._begin_in, self._sandbox_died)
 
     def _begin_in(self, function: Function) -> None:
         engine = self.engine

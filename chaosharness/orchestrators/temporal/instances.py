@@ -155,8 +155,8 @@ class Instance:
         """Take it out of its cache, as the SDK does.
 
         What it waits for is cancelled, and whatever its code asks for on the way out is refused.
-        Left to be freed, its code would go on as it is freed, outside of any workflow, and Python
-        print an error for each.
+        Left to be freed, its code would go on as it is freed, outside of any workflow: Python
+        prints an error for each, and code that tries again on `except Exception` never ends.
         """
         if not getattr(self._inner, "_tasks", ()):
             return

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from chaosharness import (
     Crash,
+    ErrorReply,
     Gateway,
     Kafka,
     Pause,
@@ -14,6 +19,7 @@ from chaosharness import (
     Site,
     StepFunctions,
     System,
+    Web,
     explore,
     idempotent,
 )
@@ -116,3 +122,78 @@ def _outputs(system: System) -> list[str]:
 def test_one_that_hangs_keeps_nobody_waiting() -> None:
     long = Schedule([Pause(Site("till.handler/bank.charge", entity=1), lasting="long")])
     assert charged(till(), long)[:2] == [("o2", 1), ("o2", 2)]
+
+
+def test_environments_draw_ids_of_their_own() -> None:
+    """And are told apart in the history: one that is gone is not the replica."""
+    drawn: list[str] = []
+    system = small(lambda event, context: drawn.append(str(uuid.uuid4())))
+    run = system.run()
+    assert len(drawn) == len({*drawn}) == 2
+    handled = {one.actor for one in run.history.of("handled")}
+    assert handled == {"till#1", "till#2"}
+
+
+def small(handler: Callable[[Any, Any], Any], built: Callable[[Any], None] | None = None) -> System:
+    system = System("small")
+    sfn = system.add(StepFunctions("sfn", machines={"m": MACHINE}))
+    slow = system.add(Gateway("slow"))
+
+    @system.service("till")
+    def serve(env: Any) -> None:
+        client = env.client(slow)
+        if built is not None:
+            built(client)
+
+        def charge(event: Any, context: Any) -> None:
+            handler(event, context)
+            client.charge(event["id"], 1, key=event["id"])
+
+        env.function(sfn, "charge", charge)
+
+    @system.entry(examples=[{"id": "o1"}, {"id": "o2"}])
+    def begin(env: Any, order: dict[str, str]) -> None:
+        env.sleep(1)  # the service is there then
+        client = env.client(sfn)
+        client.start_execution(stateMachineArn="m", name=order["id"], input=json.dumps(order))
+
+    return system
+
+
+@pytest.mark.parametrize("kind", [ErrorReply, Crash])
+def test_an_environment_that_never_came_up_fails_its_call(kind: Any) -> None:
+    """It is tried again, as the definition says: nobody waits for ever."""
+
+    def built(client: Any) -> None:
+        client.charge("warm", 1, key="warm")
+
+    system = small(lambda event, context: None, built)
+    run = system.run(None, Schedule([kind(Site("till.start/slow.charge", entity=0, attempt=2))]))
+    assert run.unused == ()
+    ended = [one.data["what"] for one in run.history.of("note")]
+    assert ended.count("execution succeeded") == 2
+    assert run.ending.verdict == "quiet"
+
+
+def test_a_web_application_beside_a_function_is_there_once() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError
+
+    system = System("web")
+    sfn = system.add(StepFunctions("sfn", machines={"m": MACHINE}))
+    site, bank = system.add(Web("till.example")), system.add(Gateway("bank"))
+
+    @system.service("till")
+    def serve(env: Any) -> None:
+        client = env.client(bank)
+        env.function(
+            sfn, "charge", lambda event, _: str(client.charge(event["id"], 1, key=event["id"]))
+        )
+        env.app(site, application)
+
+    @system.entry(examples=[{"id": "o1"}, {"id": "o2"}])
+    def begin(env: Any, order: dict[str, str]) -> None:
+        client = env.client(sfn)
+        client.start_execution(stateMachineArn="m", name=order["id"], input=json.dumps(order))
+
+    assert {one.actor for one in system.run().history.of("handled")} == {"till#1"}

@@ -14,7 +14,7 @@ pytest.importorskip("temporalio")
 
 from temporalio import activity, workflow
 
-from chaosharness import Crash, Gateway, System, Temporal, explore, idempotent
+from chaosharness import Crash, Gateway, Schedule, Site, System, Temporal, explore, idempotent
 
 PATIENCE = timedelta(seconds=30)
 
@@ -35,6 +35,24 @@ class Holds:
     async def run(self, order: str) -> None:
         async with held(order):
             await workflow.sleep(60)
+
+
+ROUNDS: list[str] = []
+
+
+@workflow.defn
+class TriesAgain:
+    @workflow.run
+    async def run(self, order: str) -> None:
+        try:
+            await workflow.sleep(3600)
+        finally:
+            while True:
+                ROUNDS.append(order)
+                try:
+                    await workflow.sleep(1)
+                except Exception:
+                    continue
 
 
 def pool(**options: Any) -> System:
@@ -76,3 +94,19 @@ def test_no_code_of_a_workflow_runs_as_it_is_freed(
     gc.collect()
     assert campaign.counterexamples == ()
     assert ignored == []
+
+
+def test_code_that_tries_again_on_its_way_out_comes_to_its_end() -> None:
+    """Outside of a workflow each try fails at once, and there is no end of them."""
+    system = System("endless", may_wait=["TriesAgain"])
+    temporal = system.add(Temporal("temporal"))
+    system.service("w")(lambda env: env.worker(temporal, task_queue="q", workflows=[TriesAgain]))
+
+    @system.entry(examples=["o1"])
+    async def begin(env: Any, order: str) -> None:
+        await env.client(temporal).start_workflow(TriesAgain.run, order, id=order, task_queue="q")
+
+    ROUNDS.clear()
+    died = Schedule([Crash(Site("w.TriesAgain/decide", "before", attempt=1))])
+    assert system.run(None, died).ending.verdict in ("quiet", "budget")
+    assert len(ROUNDS) < 100
