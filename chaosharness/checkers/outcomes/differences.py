@@ -45,6 +45,11 @@ class Difference:
     usual: int = 0
     source: str = ""
 
+    @property
+    def about(self) -> tuple[str, int, str, str]:
+        """What it says; two judgements may say the same with other events."""
+        return self.kind, self.item, self.place, self.what
+
 
 def moves(entry: Entry) -> bool:
     """Say whether money or goods are moved: there is an amount."""

@@ -229,7 +229,7 @@ class Verdict:
         kept = self.first, self.nearest, self.best, self.asked
         self._leave_out(self.put_off)
         rest = self._unlike_clean()
-        if len(rest) < len(found):
+        if len({one.about for one in rest}) < len({one.about for one in found}):
             return rest
         self.seen = self.whole
         self.first, self.nearest, self.best, self.asked = kept

@@ -54,6 +54,7 @@ from chaosharness.reporting.story.causes.order import (
     second_beside_first,
     side_by_side,
 )
+from chaosharness.reporting.story.causes.readers import reader_ended
 from chaosharness.reporting.story.causes.repeated import (
     asked_twice,
     done_each_time,
@@ -108,6 +109,7 @@ PATTERNS: Final = (
     key_refused,
     asked_twice,
     published_early,
+    reader_ended,
     let_go,
     taken_back,
     nobody_began,

@@ -23,6 +23,9 @@ ANCHORS_MAX: Final = 25
 _ANYWHERE: Final = frozenset({"half done", "effect left", "forgotten"})
 """Kinds of findings whose place is what stands; what is missing beside it may be elsewhere."""
 
+_STANDS_ALONE: Final = frozenset({"row too many", "row differs"})
+"""Kinds of findings whose place is a row that stands, which may be wrong for what is elsewhere."""
+
 
 @attrs.frozen
 class Cause:
@@ -157,12 +160,16 @@ class Case:
     def lacking(self) -> list[Event]:
         """What the run that passes did, and this one did not, where the finding points at.
 
-        None where something was done too often: what is missing then followed from that.
+        Anywhere, where a row stands there and nothing is missing: it may be wrong because it
+        stands alone. None where something was done too often: what is missing followed from that.
         """
         if self.passing is None or self.excess or self.repeated:
             return []
         deeds = [self.passing[at] for at in self.extra.lacking]
-        return [event for event in deeds if self._is_there(event)]
+        there = [event for event in deeds if self._is_there(event)]
+        if self.finding.kind not in _STANDS_ALONE or any(e.entity in self.items for e in there):
+            return there
+        return [event for event in deeds if event.entity in self.items] or there
 
     @cached_property
     def repeated(self) -> bool:

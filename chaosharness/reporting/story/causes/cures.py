@@ -100,6 +100,11 @@ CURES: Final = {
         "that ends quietly is missed only on bad days.",
         "a-loop-that-ended",
     ),
+    "reader": Cure(
+        "a loop around it that logs an error and connects again; or a process that ends with it, "
+        "so that it is started anew; and a health check that asks whether it still reads.",
+        "a-loop-that-ended",
+    ),
     "ack": Cure(
         "acknowledge last: after the work is done and committed.",
         "acknowledge-last",
