@@ -17,11 +17,9 @@ Not modelled:
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakSet
 
 from fast_depends import dependency_provider
 from faststream._internal.broker import registrator
@@ -29,6 +27,7 @@ from faststream._internal.broker import registrator
 from chaosharness.adapters.amqp.handling import BEHIND
 from chaosharness.adapters.amqp.logs import silence_in_runs
 from chaosharness.adapters.dispatch import Library, Seam
+from chaosharness.adapters.in_order import WeakInOrder
 from chaosharness.kernel.places import is_installed
 from chaosharness.kernel.scope import SCOPE
 
@@ -160,25 +159,9 @@ def _handler_of(callback: Any) -> Any:
     return None
 
 
-class InOrder(WeakSet[Any]):
-    """Holds what it is given for as long as others do, in the order in which it was."""
-
-    def __init__(self, data: Any = None) -> None:
-        self._nth: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-        super().__init__(data)
-
-    def add(self, item: Any) -> None:
-        """Take one more."""
-        self._nth.setdefault(item, len(self._nth))
-        super().add(item)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(sorted(super().__iter__(), key=self._nth.__getitem__))
-
-
 def _learn() -> None:
     if hasattr(registrator, "WeakSet"):  # subscribers start in its order, which is that of chance
-        registrator.WeakSet = InOrder
+        registrator.WeakSet = WeakInOrder
     BEHIND.append(_handler_of)
     silence_in_runs(_PACKAGE, f"{_PACKAGE}.access.rabbit", f"{_PACKAGE}.access.kafka")
 

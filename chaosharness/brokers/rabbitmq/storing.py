@@ -87,9 +87,9 @@ class Storing:
         node.store(copy, taking)
         if not names:
             unroutable(scope, copy)
+            self._dropped.append(copy)
             if mandatory:
                 raise Unroutable(f"{operation}: 312 NO_ROUTE: no queue is bound for it")
-            self._dropped.append(copy)
         if refusing:
             node.refuse(copy, refusing)
             raise refused(scope, operation, attempt, self._broker)

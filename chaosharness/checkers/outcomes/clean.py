@@ -28,6 +28,7 @@ from chaosharness.checkers.outcomes.owners import Owners, names_by, several, tex
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, LATE_MS, Family, Plan, Refusal
 from chaosharness.checkers.outcomes.sums import Sums
 from chaosharness.checkers.outcomes.values import is_record, leaves
+from chaosharness.checkers.progress import missed_of
 from chaosharness.checkers.replays import detours
 from chaosharness.faults import Delay, ErrorReply
 from chaosharness.kernel.history import History
@@ -310,11 +311,20 @@ class Clean:
 
     @cached_property
     def other_latencies(self) -> list[Outcome]:
-        """What comes out where third parties answer at once, or late."""
+        """What comes out where third parties answer at once, or late.
+
+        Not where something comes before its queue is bound then: that is of the first minute of a
+        system, and says nothing of the others.
+        """
         if not self.calm.ledger and not any(raw[1] == "call" for raw in self.history.raw):
             return []
-        outs = [self.outcome(Plan(latency=factor)) for factor in LATENCIES]
+        plans = [Plan(latency=factor) for factor in LATENCIES]
+        outs = [self.outcome(plan) for plan in plans if not self._comes_early(plan)]
         return [out for out in outs if out is not None]
+
+    def _comes_early(self, plan: Plan) -> bool:
+        run = self.family.run(plan)
+        return run is not None and bool(missed_of(run.history))
 
     @cached_property
     def slowed(self) -> list[Outcome]:

@@ -52,7 +52,7 @@ def findings(
             place=one.place,
             question=one.kind in QUESTIONS,
         )
-    return sorted(found.values(), key=rank)
+    return sorted(found.values(), key=lambda one: (rank(one), not one.entity))  # somebody's first
 
 
 def _sentence(clean: Clean, one: Difference, nearest: str) -> str:
