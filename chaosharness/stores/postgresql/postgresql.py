@@ -43,6 +43,7 @@ from chaosharness.stores.postgresql.server import Database, NoneLeft
 from chaosharness.stores.postgresql.session import Session
 from chaosharness.stores.postgresql.statement import Statement
 from chaosharness.stores.repeats import Repeats, in_one_order
+from chaosharness.stores.tables import as_sql
 
 LIBRARIES: Final = ("psycopg", "asyncpg", "sqlalchemy", "django.db")
 STATEMENTS_MAX: Final = 4_096
@@ -53,11 +54,6 @@ DEADLOCK_MS: Final = 1_000
 """`deadlock_timeout`, by default."""
 
 _SEQUENCE: Final = re.compile(r"\b(?:(?:big|small)?serial|identity|sequence)\b", re.IGNORECASE)
-
-
-def _is_sql(_: object, __: object, value: object) -> None:
-    if not isinstance(value, str):
-        raise InvalidDefinition(f"the schema of a PostgreSQL store is SQL text, not {value!r}")
 
 
 @attrs.frozen(eq=False)
@@ -72,7 +68,8 @@ class PostgreSQL:
 
     Args:
         name: What sites and reports call it.
-        schema: SQL statements, run once; each run begins with what they made.
+        schema: SQL statements, run once; each run begins with what they made. Or SQLAlchemy's
+            tables: a `MetaData` (`Base.metadata`), or the class of it.
         server: Where the server is, as libpq has it: `host=127.0.0.1 user=postgres`. By default
             what `PGHOST` and the like say. The user makes databases, and is a superuser.
         url: What the code under test connects to, where a system has several databases:
@@ -84,7 +81,7 @@ class PostgreSQL:
     """
 
     name: str = attrs.field(validator=allowed.text())
-    schema: str = attrs.field(default="", validator=_is_sql, repr=False)
+    schema: str = attrs.field(default="", converter=as_sql("postgresql", "PostgreSQL"), repr=False)
     server: str = attrs.field(default="", kw_only=True, repr=False)
     url: str | None = attrs.field(default=None, validator=is_address, kw_only=True)
     timeout_ms: int = attrs.field(default=10_000, validator=allowed.whole(1), kw_only=True)

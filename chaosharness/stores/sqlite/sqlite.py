@@ -39,6 +39,7 @@ from chaosharness.stores.sqlite.connection import Connection
 from chaosharness.stores.sqlite.functions import pin, pin_to_the_beginning
 from chaosharness.stores.sqlite.sharing import SharedStore
 from chaosharness.stores.sqlite.statement import Statement, counts_changes, split
+from chaosharness.stores.tables import as_sql
 
 PAGE_BYTES: Final = 1024
 """A database is copied whole for each run, so its pages are small."""
@@ -53,11 +54,6 @@ _NUMBERS: Final = count(1)
 _positive: Final = allowed.whole(1)
 
 
-def _is_sql(_: object, __: object, value: object) -> None:
-    if not isinstance(value, str):
-        raise InvalidDefinition(f"the schema of a SQLite store is SQL text, not {value!r}")
-
-
 @attrs.frozen(eq=False)
 class SQLite:
     """A SQLite database: `env.connect(db)` returns an ordinary `sqlite3.Connection` to it.
@@ -69,7 +65,8 @@ class SQLite:
 
     Args:
         name: What sites and reports call it.
-        schema: SQL statements, run once; each run begins with what they made.
+        schema: SQL statements, run once; each run begins with what they made. Or SQLAlchemy's
+            tables: a `MetaData` (`Base.metadata`), or the class of it.
         synced: Whether a commit is on the disk when it returns (PRAGMA synchronous FULL).
             False stands for OFF, or for WAL with NORMAL: a power failure (`LostWrites`)
             takes what was committed lately, last things first; the database stays whole.
@@ -88,7 +85,7 @@ class SQLite:
     """
 
     name: str = attrs.field(validator=allowed.text())
-    schema: str = attrs.field(default="", validator=_is_sql, repr=False)
+    schema: str = attrs.field(default="", converter=as_sql("sqlite", "SQLite"), repr=False)
     synced: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
     unsynced_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
     timeout_ms: int = attrs.field(default=5_000, validator=allowed.whole(0), kw_only=True)
