@@ -450,7 +450,6 @@ class Stage:
         else:
             die(scope, f"{operation} raised {words_of(error)}{at_line(error)}")
 
-
     def _built(self, service: str) -> None:
         """Tell those who wait for what services have, once all are there."""
         unbuilt = self.world.unbuilt

@@ -17,7 +17,7 @@ from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_rows, lost_values
-from chaosharness.checkers.outcomes.sanity import HELD, rows_held, rows_standing
+from chaosharness.checkers.outcomes.sanity import HELD, can_be_undone, rows_held, rows_standing
 from chaosharness.checkers.outcomes.taken import changed_by
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.told import clients_told_no, ignored
@@ -163,9 +163,11 @@ def _held(clean: Clean) -> Iterator[Difference]:
     well = [item for item, word in ends.items() if not word]
     usual = {place for item in well for place, _, _ in clean.calm.ledger.get(item, ())}
     for item, word in ends.items():
+        undone = bool(word and clean.ledgers.undone(clean.calm, item))  # the rest of it
         for entry in clean.ledgers.net(clean.calm, item) if word else ():
             place = spelled_place(entry[0])
             holds = not words_in(entry[0][2]).isdisjoint(HOLDING)
+            holds = holds or (undone and can_be_undone(clean, entry))
             held = entry[0] in usual or (_noted(clean, item) and _is_before(clean, entry))
             if holds and held and (place, word) not in clean.options.may_end:
                 yield Difference(
