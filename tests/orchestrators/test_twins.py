@@ -35,7 +35,7 @@ BROKEN: dict[str, tuple[Twin, ...]] = {
 }
 ENGINE_WRITES = "the engine writes before it hands out: rules T11, S1, C3, A2"
 ONE_SERVER = "the engine's server holds all leases itself: rules T4, S1, C5, A2"
-RAISES = "code that raises has failed, or is tried again: rules T10, S2, C7, A4"
+RAISES = "code that raises fails its step, or is asked again, and is told: rules T6, S2, C7, A4"
 NO_CODE = "a definition is data, and no code is replayed: rules S1, C1, A7"
 
 #: By mistake and engine: the twins, or why it cannot be made there.
