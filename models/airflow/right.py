@@ -55,7 +55,8 @@ def with_insurance(*undoes: str) -> AirflowDAG:
     """Return the DAG with a third step, after which two are undone: the last first."""
     charge, ship, *_ = dag().tasks
     tasks = [charge, ship, AirflowTask("insure", upstream=["ship"], **PATIENCE)]
-    before, rule = ["charge", "ship", "insure"], {"trigger_rule": "one_failed"}
+    rule: dict[str, Any] = {"trigger_rule": "one_failed"}
+    before = ["charge", "ship", "insure"]
     for name in undoes or ("recall", "refund"):
         tasks.append(AirflowTask(name, upstream=before, **rule, **LONG_PATIENCE))
         before, rule = [name], {}

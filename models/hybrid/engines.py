@@ -290,7 +290,7 @@ def add_airflow(shop: System, parts: Parts) -> Callable[[Env, Given], Any]:
     """A DAG, each task after the one before."""
     tasks, before = [], ""
     for name in parts.flow:
-        tries = {"retries": parts.tries(name) - 1, "retry_delay_s": 10}
+        tries: Given = {"retries": parts.tries(name) - 1, "retry_delay_s": 10}
         tasks.append(AirflowTask(name, upstream=[before] if before else [], **tries))
         before = name
     if parts.wrong == "fails":

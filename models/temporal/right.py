@@ -150,7 +150,7 @@ def build(
     def worker(env: Env, runs: type) -> None:
         cover = env.client(insurer) if insured else None
         steps = Activities(env.client(house), env.client(courier), cover, key_of)
-        more = [steps.recall, steps.insure] if insured else []
+        more: list[Callable[..., Any]] = [steps.recall, steps.insure] if insured else []
         env.worker(
             temporal,
             task_queue=QUEUE,
