@@ -42,7 +42,7 @@ def _make(real: Any, self: Any, *, telemetry: Any, **options: Any) -> None:
     self._core_runtime = Core()
     self._metric_meter = MetricMeter.noop
     buffer = getattr(telemetry, "metrics", None)
-    if hasattr(buffer, "retrieve_updates"):
+    if buffer is not None and hasattr(buffer, "retrieve_updates"):
         buffer._runtime = self
 
 
