@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chaosharness import Books, External, Property, conserved
+from chaosharness import Books, External, Order, Property, compensation_in_reverse, conserved
 
 
 class Bank:
@@ -71,6 +71,33 @@ class Courier:
         first = order not in self.recalled
         self.recalled.add(order)
         return order if first and order in self.parcels else External.unchanged(order)
+
+
+class NotInsurable(Exception):
+    """No parcel with such a thing is insured; asking again changes nothing."""
+
+
+class Insurer:
+    """Says whether a parcel is insured: the last step of an order, after which two are undone."""
+
+    def cover(self, order: str, item: str) -> str:
+        """Say under which number.
+
+        Raises:
+            NotInsurable: It is a vase.
+        """
+        if item == "vase":
+            raise NotInsurable(item)
+        return f"cover of {order}"
+
+
+VASE = Order("o3", "eve", "vase", 900)
+"""An order that is charged and shipped, and then undone."""
+
+
+def parcels_are_stopped_before_money_goes_back() -> Property:
+    """Claim that an order is undone in the reverse of the order in which it was done."""
+    return compensation_in_reverse({"charge": "refund", "ship": "recall"}, by=("order", "key"))
 
 
 def money_is_kept_for_parcels() -> Property:

@@ -194,7 +194,8 @@ def side_effects_never_touch_critical_path(
         critical: Names of services or handlers, and the stores and third parties that count.
         side: Names of the side services or handlers, of their consumer groups or queues, and of
             the stores that only they use.
-        ignore: Stores, tables, columns and methods that may differ, as for `idempotent`.
+        ignore: Stores, tables, columns, third parties, methods and topics that may differ, as for
+            `idempotent`.
         delay_ms_max: How much later the critical path may be done for an item, in virtual time.
 
     >>> side_effects_never_touch_critical_path(
@@ -260,13 +261,21 @@ def _critical(
             for place, rows in _tables(event.actor, event.data, ignore):
                 found[place] = _rows(rows, place, ignore)
         elif event.kind == "effect" and (owner or event.actor in critical):
-            ledger = found.setdefault((event.actor, LEDGER), Counter())
-            ledger[_entry(event.data, ignore)] += 1
+            if not _names(event.actor, event.data.get("method")) & ignore:
+                ledger = found.setdefault((event.actor, LEDGER), Counter())
+                ledger[_entry(event.data, ignore)] += 1
         elif event.kind == "publish" and owner:
-            place = (str(event.data.get("broker")), f"topic {event.data.get('topic')}")
-            words = {"key": event.data.get("key"), "value": event.data.get("value")}
-            found.setdefault(place, Counter())[_row(words, ignore)] += 1
+            broker, topic = str(event.data.get("broker")), event.data.get("topic")
+            if not _names(broker, topic) & ignore:
+                words = {"key": event.data.get("key"), "value": event.data.get("value")}
+                place = (broker, f"topic {topic}")
+                found.setdefault(place, Counter())[_row(words, ignore)] += 1
     return found
+
+
+def _names(owner: str, what: Any) -> set[str]:
+    """Return the names by which a method or a topic may be ignored."""
+    return {owner, str(what), f"{owner}.{what}"}
 
 
 def _unlike(history: History, difference: Difference) -> Finding:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from chaosharness.checkers.effects import times
-from chaosharness.checkers.excused import PARKED
+from chaosharness.checkers.excused import PARKED, left_parked
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import HANDLE, verdict_of, waits_of
 from chaosharness.kernel import allowed
@@ -28,7 +28,8 @@ def never_stuck(*, waiting: bool = False) -> Property:
     """Claim that the system comes to rest once the faults have stopped.
 
     No code waits for what can never come, none runs without end, no message is handed
-    out without end, no events go in a circle. The finding names the culprit.
+    out without end, no events go in a circle, no saga is parked since its own code raised or no
+    longer fits its journal. The finding names the culprit.
 
     Who waits for somebody that does not come in the workload (a signal, a token, a person, a
     cancellation), and what goes on by its timers until somebody ends it, is told in each door and
@@ -51,6 +52,9 @@ def never_stuck(*, waiting: bool = False) -> Property:
         verdict, reason = verdict_of(evidence.history)
         if verdict == "quiet":
             reason = waits_of(evidence.history) or _lives_anew(evidence)
+            if not reason:
+                for event, words in _broken_off(evidence.history):
+                    return [_stuck(words, evidence.history, event)]
             if not reason and waiting:
                 reason = next(iter(waiting_in(evidence.history)), "")
             if not reason:
@@ -77,6 +81,27 @@ def _lives_anew(evidence: Evidence) -> str:
     return next((words for name, words in found if name not in usual), "")
 
 
+def _broken_off(history: History) -> Iterator[tuple[Event, str]]:
+    """Yield where a saga was parked that cannot go on at all, and why.
+
+    Its code raised, or does not fit its journal any more.
+    """
+    for saga, event in left_parked(history).items():
+        if event.data.get("stuck"):
+            yield (
+                event,
+                f"saga {saga} cannot go on: {event.data.get('why')}. It is parked until that is "
+                f'mended, and somebody says resolve({saga!r}, "", "retry")',
+            )
+
+
+def _stuck(reason: str, history: History, event: Event) -> Finding:
+    ends = tuple(one.index for one in history.of("end"))
+    data = {"verdict": "stuck", "reason": reason}
+    summary = f"{_VERDICTS['stuck']}: {reason}"
+    return Finding(summary, (event.index, *ends), event.entity, data)
+
+
 def waiting_in(history: History) -> tuple[str, ...]:
     """Say what waits for somebody at the end of a run in which nobody comes, for a person to read.
 
@@ -94,7 +119,9 @@ def waiting_in(history: History) -> tuple[str, ...]:
             continue
         if words.get("step") in may_wait:
             continue
-        if words.get("what") == PARKED and not words.get("until_ms"):
+        if words.get("what") == PARKED and words.get("stuck"):
+            parked.pop(saga, None)  # that is broken, and told as such
+        elif words.get("what") == PARKED and not words.get("until_ms"):
             step = words.get("step")
             at = f" at {step!r}" if step else ""
             why = f" ({words['why']})" if words.get("why") else ""

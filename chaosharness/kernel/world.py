@@ -109,6 +109,7 @@ class World:
         "now",
         "on_advance",
         "on_armed",
+        "on_built",
         "on_living",
         "on_missed",
         "on_network",
@@ -129,6 +130,7 @@ class World:
         "stirred",
         "surfaces",
         "turn",
+        "unbuilt",
         "unlike",
         "unreachable",
         "untold",
@@ -187,6 +189,9 @@ class World:
         """Asked then, too: what goes on for ever by design, until somebody outside ends it."""
         self.on_restless: list[Callable[[], str]] = []
         """Asked where a run never comes to rest: what may be meant to go on, or nothing."""
+        self.on_built: list[Callable[[], None]] = []
+        """Told once every service has been built."""
+        self.unbuilt: set[str] = set()  # services that have not been built yet
         self.may_wait: frozenset[str] = frozenset()  # workflows, states, tasks, steps: by name
         self.on_turn: Callable[[Hashable], None] | None = None
         self.past: set[str] = set()  # what went past this world: where to
@@ -754,6 +759,7 @@ class World:
         self.on_restless.clear()
         self.before_end.clear()
         self._at_calm.clear()
+        self.on_built.clear()
         self.on_armed = self.on_advance = self.on_read = self.on_stuck = None
 
     # ---- verdicts

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from inspect import isclass, signature
 from typing import Any
 
 import attrs
 
+from chaosharness.checkers.books import tables_of
 from chaosharness.errors import InvalidDefinition
+from chaosharness.externals.gateway import Gateway, GatewayClient
 from chaosharness.handlers.places import asked_at
+from chaosharness.kernel import allowed
+from chaosharness.kernel.history import History
 
 
 @attrs.frozen
 class Boundary:
-    """What is on the critical path, and what is aside, by name."""
+    """What is on the critical path, and what is aside, by name.
+
+    Attributes:
+        critical: What is on it: services, single handlers, stores, third parties.
+        side: What is aside.
+        ignored: What may differ.
+        at: The user's line that drew it.
+    """
 
     critical: frozenset[str]
     side: frozenset[str]
+    ignored: frozenset[str] = frozenset()
+    at: str = ""
 
 
 def drawn(
-    parts: Iterable[Any], services: Mapping[str, Any], resources: Mapping[str, Any]
+    parts: Iterable[Any],
+    services: Mapping[str, Any],
+    resources: Mapping[str, Any],
+    ignore: frozenset[str] = frozenset(),
 ) -> Boundary:
     """Return the boundary: what is not on the critical path is aside; brokers are on no side.
 
@@ -44,7 +62,7 @@ def drawn(
             "critical_path leaves no service aside: call it when all services are added, and "
             f"name those only that must not depend on the others{asked_at()}"
         )
-    return Boundary(critical, frozenset(side))
+    return Boundary(critical, frozenset(side), ignore, asked_at())
 
 
 def _check(name: Any, services: Mapping[str, Any], resources: Mapping[str, Any]) -> None:
@@ -58,3 +76,121 @@ def _check(name: Any, services: Mapping[str, Any], resources: Mapping[str, Any])
         f"critical_path names {name!r}, which is no part of the system yet;{hint} it has: "
         f"{', '.join(known)}{asked_at()}"
     )
+
+
+# ---- names that only a run can show
+
+
+def strange_handler(boundary: Boundary, handlers: Iterable[str]) -> str:
+    """Say which handler on the critical path its service does not have; nothing if it has them all.
+
+    A service whose handlers are unknown, since a library's application has them, may have any.
+
+    Args:
+        boundary: The boundary.
+        handlers: Handlers and loops, `orders.on_paid`: those that services were given, and those
+            that a run without faults came by.
+    """
+    known: dict[str, set[str]] = {}
+    for place in handlers:
+        service, dot, _ = place.partition(".")
+        if dot:
+            known.setdefault(service, set()).add(place)
+    for name in sorted(boundary.critical):
+        service, dot, _ = name.partition(".")
+        there = known.get(service)
+        if dot and there and name not in there:
+            near = allowed.meant(name, there)
+            return (
+                f"critical_path names {name!r}, which is no handler of {service!r}; it has: "
+                f"{allowed.listed(sorted(there))}{f'.{near}' if near else ''}{boundary.at}"
+            )
+    return ""
+
+
+def strange_ignored(boundary: Boundary, resources: Mapping[str, Any], history: History) -> str:
+    """Say which name to be ignored nothing has; nothing if something has each.
+
+    Args:
+        boundary: The boundary.
+        resources: The parts of the system: what they say of their tables and methods.
+        history: A run without faults.
+    """
+    if not boundary.ignored:
+        return ""
+    places, fields = set(resources), _fields(history)
+    schemas = "".join(str(getattr(one, "schema", "")) for one in resources.values())
+    fields.update(re.findall(r"\w+", schemas))
+    opaque = False
+    for name, part in resources.items():
+        server = GatewayClient if isinstance(part, Gateway) else getattr(part, "server", None)
+        opaque |= callable(server) and not isclass(server)  # what it answers to, nobody knows
+        for method, parameters in _methods(server if isclass(server) else None):
+            places |= {method, f"{name}.{method}"}
+            fields |= parameters
+        for topic in getattr(part, "topics", None) or ():
+            places |= {str(topic), f"{name}.{topic}"}
+    places |= _places(history)
+    for name in sorted(boundary.ignored - places):
+        if name.rpartition(".")[2] in fields:  # a column or field, of whatever it is in
+            continue
+        near = allowed.meant(name, places | fields, least=0.75)
+        if near:
+            return f"critical_path ignores {name!r}, which nothing has.{near}{boundary.at}"
+        if not opaque:
+            return (
+                f"critical_path ignores {name!r}, which is no store, table, column, third party, "
+                "method, topic or field here; there are: "
+                f"{allowed.listed(sorted(places))}{boundary.at}"
+            )
+    return ""
+
+
+def _methods(server: Any) -> Iterator[tuple[str, set[str]]]:
+    """Yield what a third party can be asked for, each with the names of what it takes."""
+    for name in dir(server) if server is not None else ():
+        method = getattr(server, name, None)
+        if name.startswith("_") or not callable(method):
+            continue
+        try:
+            yield name, set(signature(method).parameters) - {"self"}
+        except (TypeError, ValueError):
+            yield name, set()
+
+
+def _places(history: History) -> set[str]:
+    """Return the tables, methods and topics that a run came by."""
+    found: set[str] = set()
+    for event in history.of("state", "effect", "publish"):
+        if event.kind == "state":
+            names = [table for table, _ in tables_of(event.data or {})]
+            owner = event.actor
+        else:
+            names = [str(event.data.get("method" if event.kind == "effect" else "topic"))]
+            owner = event.actor if event.kind == "effect" else str(event.data.get("broker"))
+        for name in filter(None, names):
+            found |= {owner, name, f"{owner}.{name}"}
+    return found
+
+
+def _fields(history: History) -> set[str]:
+    """Return the names of columns and fields that a run came by."""
+    found: set[str] = set()
+    for event in history.of("state", "effect", "publish"):
+        found |= set(_names_in(event.data))
+    return found
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    match value:
+        case Mapping():
+            for name, one in value.items():
+                yield str(name)
+                yield from _names_in(one)
+        case list() | tuple():
+            for one in value:
+                yield from _names_in(one)
+        case bytes():
+            yield from re.findall(r'"(\w+)"\s*:', value.decode("utf-8", "backslashreplace"))
+        case str() if value[:1] in "{[":
+            yield from re.findall(r'"(\w+)"\s*:', value)

@@ -100,6 +100,7 @@ class Stage:
     def play(self, entry: Callable[..., Any], items: tuple[Any, ...]) -> Ending:
         """Run to the end."""
         world = self.world
+        world.unbuilt.update(self.system.services)
         for service in self.system.services.values():
             for replica in range(1, service.replicas + 1):
                 world.after(0, self._start_first, (service, replica))
@@ -437,6 +438,7 @@ class Stage:
         if error is None:
             for begin in env.loops:
                 world.after(0, begin)
+            self._built(scope.incarnation.service)
             return
         words = told(error)
         scope.record("raised", operation, attempt, words)
@@ -447,6 +449,15 @@ class Stage:
             refuse_hopeless(world, f"{operation} raised", error, cure)
         else:
             die(scope, f"{operation} raised {words_of(error)}{at_line(error)}")
+
+    def _built(self, service: str) -> None:
+        """Tell those who wait for what services have, once all are there."""
+        unbuilt = self.world.unbuilt
+        if service in unbuilt:
+            unbuilt.discard(service)
+            if not unbuilt:
+                for tell in self.world.on_built:
+                    tell()
 
 
 def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

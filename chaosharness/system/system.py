@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, TypeVar
 import attrs
 
 from chaosharness.checkers.critical_path import side_effects_never_touch_critical_path
+from chaosharness.checkers.effects import names_of
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, FOR_GOOD, HOPS, CleanRun, Family, Plan
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
@@ -40,7 +41,7 @@ from chaosharness.kernel.history import History
 from chaosharness.kernel.lines import Line, noting_lines
 from chaosharness.kernel.world import Budget, World
 from chaosharness.schedule import Schedule
-from chaosharness.system.boundary import drawn
+from chaosharness.system.boundary import Boundary, drawn, strange_handler, strange_ignored
 from chaosharness.system.given import (
     check_budget,
     check_factory,
@@ -118,6 +119,7 @@ class System:
         self.examples: tuple[Any, ...] = ()
         self.items: Any = None
         self.properties: list[Any] = []
+        self._boundaries: list[Boundary] = []  # whose names no run has shown yet
         self._entry: Callable[..., Any] | None = None
         self.module_state = ModuleState(self.given, named(shared), named(own, "own", "acme_common"))
         self.may_wait = names_that_wait(may_wait)
@@ -272,18 +274,20 @@ class System:
         Args:
             parts: Its services (or single handlers: `"orders.on_paid"`), stores and third
                 parties, by name or as they are. All parts must have been added before.
-            ignore: Stores, tables, columns and methods that may differ.
+            ignore: Stores, tables, columns, third parties, methods and topics that may differ.
             delay_ms_max: How much later it may be done because of trouble aside.
 
         Raises:
-            InvalidDefinition: There is no such part; or nothing is left aside.
+            InvalidDefinition: There is no such part; or nothing is left aside. A handler, or a name
+                to be ignored, that nothing has is refused by the first run without faults.
         """
         if not allowed.is_whole(delay_ms_max, 0):
             raise allowed.refused(
                 "critical_path", "delay_ms_max", "a whole number from 0", delay_ms_max
             )
-        boundary = drawn(parts, self.services, self.resources)
+        boundary = drawn(parts, self.services, self.resources, names_of(ignore))
         self.critical |= boundary.critical
+        self._boundaries.append(boundary)
         self.claim(
             side_effects_never_touch_critical_path(
                 critical=boundary.critical,
@@ -371,9 +375,27 @@ class System:
         workload = self.examples if items is None else checked_items("run", items)
         budget = self.budget if budget is None else check_budget("run", budget)
         run = self._made(self._entry, workload, schedule, budget)
+        if self._boundaries and workload and self.wires is None and not schedule:
+            self._see_that_names_are_there(run)
         for see in OBSERVERS.get():
             see(run)
         return run
+
+    def _see_that_names_are_there(self, run: Run) -> None:
+        """Refuse what a boundary names and nothing has, once a run without faults has shown all."""
+        boundaries, self._boundaries = self._boundaries, []
+        places = [raw[3].partition("/")[0] for raw in run.history.raw]
+        if any("." in name for one in boundaries for name in one.critical):
+            twin = copy(self)
+            twin.wires, twin._calm, twin._families, twin._same = [], {}, {}, set()
+            twin.run(())  # the services are built, and say what they have
+            places += [one.place for one in twin.wires]
+        for one in boundaries:
+            wrong = strange_handler(one, places)
+            wrong = wrong or strange_ignored(one, self.resources, run.history)
+            if wrong:
+                self._boundaries = boundaries
+                raise InvalidDefinition(wrong)
 
     def lines(self, run: Run) -> Mapping[int, Line]:
         """Return the line of the user's code that each event of a run was asked for at.

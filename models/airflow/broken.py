@@ -3,7 +3,7 @@
 from typing import Any
 
 from chaosharness import AirflowDAG, AirflowTask, System
-from models.airflow.right import LONG_PATIENCE, PATIENCE, Parts, build, dag, renamed
+from models.airflow.right import LONG_PATIENCE, PATIENCE, Parts, build, dag, renamed, with_insurance
 
 
 def _key_of_try(ti: Any, dag: AirflowDAG) -> str:
@@ -72,6 +72,18 @@ def refund_in_callback() -> System:
     return build(parts, name="refund in callback")
 
 
+def compensated_out_of_order() -> System:
+    """The money goes back first, and the parcel is stopped then."""
+    parts = Parts(dag=lambda: with_insurance("refund", "recall"), insured=True)
+    return build(parts, name="compensated out of order")
+
+
+def compensation_forgotten() -> System:
+    """The money goes back, and nobody stops the parcel."""
+    parts = Parts(dag=lambda: with_insurance("refund"), insured=True)
+    return build(parts, name="compensation forgotten")
+
+
 def _mark_and_charge(money: Any, ti: Any, cents: int, key: str) -> None:
     """Say that there may be something to undo, and then do it."""
     ti.xcom_push(key="begun", value=True)
@@ -99,4 +111,6 @@ BROKEN = (
     cleaned_up_by_xcom,
     refund_in_callback,
     task_renamed_amid_a_run,
+    compensated_out_of_order,
+    compensation_forgotten,
 )

@@ -16,7 +16,16 @@ from chaosharness import (
     System,
     every_saga_settles,
 )
-from models.third_parties import Bank, CannotDeliver, Courier, money_is_kept_for_parcels
+from models.third_parties import (
+    VASE,
+    Bank,
+    CannotDeliver,
+    Courier,
+    Insurer,
+    NotInsurable,
+    money_is_kept_for_parcels,
+    parcels_are_stopped_before_money_goes_back,
+)
 
 PATIENCE: dict[str, Any] = {"retries": 6, "retry_delay_s": 10}
 LONG_PATIENCE: dict[str, Any] = {
@@ -40,6 +49,18 @@ def dag(first: str = "charge") -> AirflowDAG:
             AirflowTask("cancelled", upstream=["refund"]),
         ],
     )  # fmt: skip
+
+
+def with_insurance(*undoes: str) -> AirflowDAG:
+    """Return the DAG with a third step, after which two are undone: the last first."""
+    charge, ship, *_ = dag().tasks
+    tasks = [charge, ship, AirflowTask("insure", upstream=["ship"], **PATIENCE)]
+    rule: dict[str, Any] = {"trigger_rule": "one_failed"}
+    before = ["charge", "ship", "insure"]
+    for name in undoes or ("recall", "refund"):
+        tasks.append(AirflowTask(name, upstream=before, **rule, **LONG_PATIENCE))
+        before, rule = [name], {}
+    return AirflowDAG("order", tasks=[*tasks, AirflowTask("cancelled", upstream=before)])
 
 
 def renamed() -> AirflowDAG:
@@ -66,6 +87,7 @@ class Parts:
     key: Callable[[Any, AirflowDAG], str] = key_of_order
     charge: Callable[[Any, Any, int, str], None] = charge_by_key
     callbacks: tuple[str, ...] = ()
+    insured: bool = False
 
 
 def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
@@ -75,6 +97,8 @@ def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
     airflow = shop.add(Airflow("airflow", dags=[parts.dag()], previous=before))
     bank = shop.add(External("bank", Bank))
     courier = shop.add(External("courier", Courier))
+
+    insurer = shop.add(External("insurer", Insurer, reads=("cover",))) if parts.insured else None
 
     @shop.service("workers", replicas=2)
     def workers(env: Env) -> None:
@@ -87,6 +111,15 @@ def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
             try:
                 return parcels.ship(ti.run_id, params["item"])
             except CannotDeliver as error:
+                raise AirflowFailException(str(error)) from error
+
+        cover = None if insurer is None else env.client(insurer).cover
+
+        def insure(ti: Any, params: Any) -> Any:
+            assert cover is not None
+            try:
+                return cover(ti.run_id, params["item"])
+            except NotInsurable as error:
                 raise AirflowFailException(str(error)) from error
 
         def recall(ti: Any) -> None:
@@ -107,13 +140,15 @@ def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
             refund(context["ti"], context["dag"], context["params"])
 
         known = {"charge": charge, "take_money": charge, "ship": ship, "recall": recall,
-                 "refund": refund, "cancelled": cancelled,
+                 "refund": refund, "cancelled": cancelled, "insure": insure,
                  "clean_up": refund_unless_shipped}  # fmt: skip
         named = {name for one in (parts.dag(), *before) for name in one.by_id}
         ran = {name: code for name, code in known.items() if name in named}
         env.tasks(airflow, ran | dict.fromkeys(parts.callbacks, undo))
 
-    @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
+    some = [Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)]
+
+    @shop.entry(examples=[VASE] if parts.insured else some)
     def place(env: Env, order: Order) -> None:
         env.client(airflow).trigger_dag_run(
             "order", dag_run_id=order.id, conf={"item": order.item, "cents": order.cents}
@@ -125,8 +160,11 @@ def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
         ),
         money_is_kept_for_parcels(),
     )
+    if parts.insured:
+        shop.claim(parcels_are_stopped_before_money_goes_back())
     return shop
 
 
 shop = build()
+insured = build(Parts(dag=with_insurance, insured=True), name="insured")
 deployed = build(Parts(dag=renamed, previous=dag), name="deployed")

@@ -12,6 +12,7 @@ from models.conductor.right import (
     task,
     tasks,
     undo,
+    with_insurance,
     workflows,
 )
 from models.third_parties import Bank
@@ -92,6 +93,18 @@ def response_timeout_too_short() -> System:
     return build(parts, name="response timeout too short")
 
 
+def compensated_out_of_order() -> System:
+    """The money goes back first, and the parcel is stopped then."""
+    flow = lambda: with_insurance("refund", "recall", "cancel")  # noqa: E731
+    return build(Parts(workflows=flow, insured=True), name="compensated out of order")
+
+
+def compensation_forgotten() -> System:
+    """The money goes back, and nobody stops the parcel."""
+    flow = lambda: with_insurance("refund", "cancel")  # noqa: E731
+    return build(Parts(workflows=flow, insured=True), name="compensation forgotten")
+
+
 def worker_gone_with_its_task() -> System:
     """A task has another name now, and nobody polls for the old one, which old workflows have."""
     parts = Parts(workflows=renamed, previous=workflows, charges=("take_money",))
@@ -105,4 +118,6 @@ BROKEN = (
     undoes_what_did_not_happen,
     response_timeout_too_short,
     worker_gone_with_its_task,
+    compensated_out_of_order,
+    compensation_forgotten,
 )

@@ -11,7 +11,14 @@ from typing import Any
 import attrs
 
 from chaosharness import Conductor, Env, External, Order, System, every_saga_settles
-from models.third_parties import Bank, Courier, money_is_kept_for_parcels
+from models.third_parties import (
+    VASE,
+    Bank,
+    Courier,
+    Insurer,
+    money_is_kept_for_parcels,
+    parcels_are_stopped_before_money_goes_back,
+)
 
 INPUT = {"order": "${workflow.input.order}", "item": "${workflow.input.item}",
          "cents": "${workflow.input.cents}"}  # fmt: skip
@@ -65,6 +72,18 @@ def workflows() -> list[dict[str, Any]]:
     ]
 
 
+def with_insurance(*undoes: str) -> list[dict[str, Any]]:
+    """Return the workflow with a third step, after which two are undone: the last first."""
+    [order] = workflows()
+    _, ended = order["tasks"][1]["decisionCases"]["COMPLETED"]
+    undoing = undo(*(undoes or ("recall", "refund", "cancel")), after="insure")
+    ended["decisionCases"]["COMPLETED"] = [
+        task("insure", optional=True),
+        switch("insure", [], undoing),
+    ]
+    return [order]
+
+
 def renamed() -> list[dict[str, Any]]:
     """Return the next version: who charges is called otherwise, and polled for as that."""
     [order] = workflows()
@@ -88,7 +107,7 @@ def definition(name: str, **more: Any) -> dict[str, Any]:
 
 def tasks() -> list[dict[str, Any]]:
     """Return the definitions of the tasks, as their JSON is: what undoes is tried for hours."""
-    doing = [definition(name) for name in ("charge", "take_money", "ship")]
+    doing = [definition(name) for name in ("charge", "take_money", "ship", "insure")]
     return [*doing, *(definition(name, retryCount=20) for name in ("recall", "refund", "cancel"))]
 
 
@@ -103,6 +122,7 @@ class Parts:
     store_may_fail: bool = False
     work_s: float = 0.0
     bank: type = Bank
+    insured: bool = False
 
 
 def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
@@ -149,6 +169,18 @@ def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
         env.task_worker(server, ship)
         env.task_worker(server, recall)
 
+    if parts.insured:
+        insurer = shop.add(External("insurer", Insurer, reads=("cover",)))
+
+        @shop.service("insurance")
+        def insurance(env: Env) -> None:
+            client = env.client(insurer)
+
+            def insure(order: str, item: str) -> Any:
+                return {"cover": client.cover(order, item)}
+
+            env.task_worker(server, insure)
+
     @shop.service("orders")
     def orders(env: Env) -> None:
         def cancel(order: str) -> None:
@@ -156,7 +188,9 @@ def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
 
         env.task_worker(server, cancel)
 
-    @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
+    some = [Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)]
+
+    @shop.entry(examples=[VASE] if parts.insured else some)
     def place(env: Env, order: Order) -> None:
         env.client(server).start_workflow_by_name(
             "order",
@@ -173,6 +207,8 @@ def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
         ),
         money_is_kept_for_parcels(),
     )
+    if parts.insured:
+        shop.claim(parcels_are_stopped_before_money_goes_back())
     return shop
 
 
@@ -180,6 +216,7 @@ shop = build()
 undone_twice = build(
     Parts(workflows=with_failure_workflow, store_may_fail=True), name="undone twice"
 )
+insured = build(Parts(workflows=with_insurance, insured=True), name="insured")
 deployed = build(
     Parts(workflows=renamed, previous=workflows, charges=("take_money", "charge")), name="deployed"
 )

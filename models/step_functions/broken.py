@@ -12,6 +12,7 @@ from models.step_functions.right import (
     build,
     definition,
     start,
+    with_insurance,
     with_receipt,
     without_receipt,
 )
@@ -73,6 +74,32 @@ def _id_in_the_definition() -> dict[str, Any]:
     found["States"]["Key"] = {"Type": "Pass", "Parameters": drawn, "ResultPath": "$.drawn",
                               "Next": "Charge"}  # fmt: skip
     return found
+
+
+def _out_of_order() -> dict[str, Any]:
+    """The money goes back first, and the parcel is stopped then."""
+    found = with_insurance()
+    states = found["States"]
+    for name in ("Ship", "Insure"):
+        states[name]["Catch"][0]["Next"] = "Refund"
+    states["Refund"]["Next"], states["Recall"]["Next"] = "Recall", "Cancelled"
+    return found
+
+
+def compensated_out_of_order() -> System:
+    parts = Parts(definition=_out_of_order, insured=True)
+    return build(parts, name="compensated out of order")
+
+
+def _parcel_forgotten() -> dict[str, Any]:
+    """Where the insurer says no the money goes back, and nobody stops the parcel."""
+    found = with_insurance()
+    found["States"]["Insure"]["Catch"][0]["Next"] = "Refund"
+    return found
+
+
+def compensation_forgotten() -> System:
+    return build(Parts(definition=_parcel_forgotten, insured=True), name="compensation forgotten")
 
 
 def key_drawn_in_an_express_workflow() -> System:
@@ -137,4 +164,6 @@ BROKEN = (
     key_drawn_in_an_express_workflow,
     starts_what_it_does_not_see,
     function_changed_with_its_definition,
+    compensated_out_of_order,
+    compensation_forgotten,
 )

@@ -7,7 +7,14 @@ from typing import Any
 import attrs
 
 from chaosharness import Env, External, Order, StepFunctions, System, every_saga_settles
-from models.third_parties import Bank, Courier, money_is_kept_for_parcels
+from models.third_parties import (
+    VASE,
+    Bank,
+    Courier,
+    Insurer,
+    money_is_kept_for_parcels,
+    parcels_are_stopped_before_money_goes_back,
+)
 
 RETRY = [
     {
@@ -84,6 +91,15 @@ def side_by_side() -> dict[str, Any]:
     return {"StartAt": "Both", "States": {"Both": both, "How": how, **rest}}
 
 
+def with_insurance() -> dict[str, Any]:
+    """A third step, after which two are undone: the last first."""
+    found = definition()
+    found["States"]["Ship"]["Next"] = "Insure"
+    insure = {"Resource": "insure", "ResultPath": "$.cover"}
+    found["States"]["Insure"] = {**definition()["States"]["Ship"], **insure}
+    return found
+
+
 def without_receipt() -> dict[str, Any]:
     """The version before `with_receipt`: a refund is given up within the day.
 
@@ -122,6 +138,7 @@ class Parts:
     previous: Callable[[], dict[str, Any]] | None = None
     refund_key: Callable[[Any, Any], str] | None = None
     start: Callable[[Any, Order], None] = start
+    insured: bool = False
 
 
 def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
@@ -165,7 +182,19 @@ def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
         env.function(engine, "ship", ship)
         env.function(engine, "recall", recall)
 
-    @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
+    if parts.insured:
+        insurer = shop.add(External("insurer", Insurer, reads=("cover",)))
+
+        @shop.service("insurance")
+        def insurance(env: Env) -> None:
+            client = env.client(insurer)
+            env.function(
+                engine, "insure", lambda event, _: client.cover(event["id"], event["item"])
+            )
+
+    orders = [Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)]
+
+    @shop.entry(examples=[VASE] if parts.insured else orders)
     def place(env: Env, order: Order) -> None:
         parts.start(env.client(engine), order)
 
@@ -177,11 +206,14 @@ def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
         ),
         money_is_kept_for_parcels(),
     )
+    if parts.insured:
+        shop.claim(parcels_are_stopped_before_money_goes_back())
     return shop
 
 
 shop = build()
 express = build(Parts(express=True), name="express")
+insured = build(Parts(definition=with_insurance, insured=True), name="insured")
 deployed = build(
     Parts(
         definition=with_receipt,

@@ -9,7 +9,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 from chaosharness import System
-from models.temporal.right import OrderSaga, _step, build
+from models.temporal.right import Insured, OrderSaga, _step, build
 from models.third_parties import PaysBack
 
 
@@ -109,6 +109,36 @@ class _ThinksFirst(OrderSaga):
         return await super().run(id, item, cents)
 
 
+@workflow.defn(name="OrderSaga")
+class _OutOfOrder(Insured):
+    """The money goes back first, and the parcel is stopped then."""
+
+    undoes = ("refund", "recall")
+
+    @workflow.run
+    async def run(self, id: str, item: str, cents: int) -> str:
+        return await super().run(id, item, cents)
+
+
+@workflow.defn(name="OrderSaga")
+class _ForgetsTheParcel(Insured):
+    """The money goes back, and nobody stops the parcel."""
+
+    undoes = ("refund",)
+
+    @workflow.run
+    async def run(self, id: str, item: str, cents: int) -> str:
+        return await super().run(id, item, cents)
+
+
+def compensated_out_of_order() -> System:
+    return build(name="compensated out of order", saga=_OutOfOrder, insured=True)
+
+
+def compensation_forgotten() -> System:
+    return build(name="compensation forgotten", saga=_ForgetsTheParcel, insured=True)
+
+
 def never_refunds() -> System:
     return build(name="never refunds", saga=_ShipsOnce)
 
@@ -145,4 +175,6 @@ BROKEN = (
     heartbeat_timeout_while_it_runs,
     remembers_in_its_module,
     deployed_without_a_patch,
+    compensated_out_of_order,
+    compensation_forgotten,
 )

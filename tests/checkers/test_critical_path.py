@@ -75,3 +75,18 @@ def test_trouble_that_is_not_confined_to_the_side_is_not_judged(fault):
 def test_an_outage_of_a_store_of_the_side_is_judged():
     outage = StoreOutage(Site("mail.on_paid/maildb.commit"))
     assert len(judge(SIDE, shop(charges=2), CALM, (outage,))) == 1
+
+
+@pytest.mark.parametrize("name", ["bank", "charge", "bank.charge"])
+def test_methods_and_third_parties_may_differ(name):
+    side = {"critical": ["payments", "bank", "db"], "side": ["mail", "maildb"]}
+    ignoring = side_effects_never_touch_critical_path(**side, ignore=[name])
+    assert judge(ignoring, shop(charges=2), CALM, (IN_MAIL,)) == []
+    assert judge(ignoring, shop(charges=2, left=8), CALM, (IN_MAIL,))
+
+
+@pytest.mark.parametrize("name", ["bus", "paid", "bus.paid"])
+def test_topics_may_differ(name):
+    side = {"critical": ["payments", "bank", "db"], "side": ["mail", "maildb"]}
+    ignoring = side_effects_never_touch_critical_path(**side, ignore=[name])
+    assert judge(ignoring, shop(says=()), CALM, (IN_MAIL,)) == []

@@ -13,11 +13,13 @@ import pytest
 pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is not installed")
 
 from chaosharness import System, assumed, explore
-from chaosharness.faults import Crash, Delay, Duplicate, Fault, Pause, Redeploy
+from chaosharness.faults import Crash, Delay, Duplicate, ErrorReply, Fault, Pause, Redeploy
 from models.airflow import broken as airflow
+from models.airflow import right as airflow_right
 from models.conductor import broken as conductor
 from models.conductor import right as conductor_right
 from models.saga_engine import broken as saga
+from models.saga_engine import right as saga_right
 from models.step_functions import broken as step_functions
 from models.step_functions import right as step_functions_right
 from models.temporal import broken as temporal
@@ -33,6 +35,7 @@ BROKEN: dict[str, tuple[Twin, ...]] = {
 }
 ENGINE_WRITES = "the engine writes before it hands out: rules T11, S1, C3, A2"
 ONE_SERVER = "the engine's server holds all leases itself: rules T4, S1, C5, A2"
+RAISES = "code that raises fails its step, or is asked again, and is told: rules T6, S2, C7, A4"
 NO_CODE = "a definition is data, and no code is replayed: rules S1, C1, A7"
 
 #: By mistake and engine: the twins, or why it cannot be made there.
@@ -82,16 +85,34 @@ MISTAKES: dict[str, dict[str, tuple[Twin, ...] | str]] = {
         "step functions": (step_functions.starts_what_it_does_not_see,),
     },
     "code that commands something else when it is replayed": {
-        "saga": "it is parked, and nothing is guessed: rule N11",
+        "saga": (saga.decides_by_the_clock,),
         "temporal": (temporal.remembers_in_its_module, temporal.deployed_without_a_patch),
         **dict.fromkeys(("step functions", "conductor", "airflow"), NO_CODE),
     },
+    "code that raises where nobody looked": {
+        "saga": (saga.raises_when_it_is_refused,),
+        **dict.fromkeys(("temporal", "step functions", "conductor", "airflow"), RAISES),
+    },
     "what began under one version meets another": {
-        "saga": "it is parked, and nothing is guessed: rule N11",
+        "saga": (saga.list_changed_under_its_name,),
         "temporal": (temporal.deployed_without_a_patch,),
         "step functions": (step_functions.function_changed_with_its_definition,),
         "conductor": (conductor.worker_gone_with_its_task,),
         "airflow": (airflow.task_renamed_amid_a_run,),
+    },
+    "one of the steps is not undone": {
+        "saga": (saga.compensation_forgotten,),
+        "temporal": (temporal.compensation_forgotten,),
+        "step functions": (step_functions.compensation_forgotten,),
+        "conductor": (conductor.compensation_forgotten,),
+        "airflow": (airflow.compensation_forgotten,),
+    },
+    "what was done first is undone first": {
+        "saga": (saga.compensated_out_of_order,),
+        "temporal": (temporal.compensated_out_of_order,),
+        "step functions": (step_functions.compensated_out_of_order,),
+        "conductor": (conductor.compensated_out_of_order,),
+        "airflow": (airflow.compensated_out_of_order,),
     },
     "nothing undoes what was done": {
         "saga": "undoing is part of a step: rule N8",
@@ -125,6 +146,7 @@ def test_each_twin_is_of_some_mistake() -> None:
 # ---- those of Temporal and Step Functions that their own tests do not have
 
 NAMED: list[tuple[Twin, int, tuple[type[Fault], ...], int, str, str]] = [
+    (saga.decides_by_the_clock, 0, (ErrorReply,), 1, "", ""),
     (temporal.undoes_the_unknown, 0, (Delay,), 1, "effect lost", "courier.ship"),
     (temporal.branch_succeeds_after_compensation, 1, (Delay,), 1, "half done", "bank.charge"),
     (temporal.heartbeat_timeout_while_it_runs, 0, (Delay,), 1, "effect twice", "bank.charge"),
@@ -152,6 +174,75 @@ def test_each_is_named_at_its_least_faults_with_nothing_claimed(
     first = campaign.counterexamples[0]
     assert (first.findings[0].kind, first.findings[0].place) == (kind, place)
     assert len(first.schedule) == faults
+
+
+NOT_UNDONE: list[tuple[Twin, str, str]] = [
+    (saga.compensation_forgotten, "bank.charge", "question"),
+    (temporal.compensation_forgotten, "courier.ship", "question"),
+    (step_functions.compensation_forgotten, "courier.ship", "half done"),
+    (conductor.compensation_forgotten, "courier.ship", "half done"),
+    (airflow.compensation_forgotten, "courier.ship", "half done"),
+]
+
+
+@pytest.mark.parametrize(("twin", "place", "kind"), NOT_UNDONE)
+def test_a_step_that_is_not_undone_is_told_without_faults_and_with_nothing_claimed(
+    twin: Twin, place: str, kind: str
+) -> None:
+    shop = twin()
+    campaign = explore(shop, properties=assumed(shop), faults_max=0)
+    if kind == "question":
+        [asked] = campaign.questions
+        assert place in str(asked) and "already without faults" in str(asked)
+        assert campaign.counterexamples == ()
+    else:
+        first = campaign.counterexamples[0]
+        assert (first.findings[0].kind, first.findings[0].place) == (kind, place)
+    assert explore(shop, faults_max=0).counterexamples, "by its claims it is a finding"
+
+
+OUT_OF_ORDER = [engine.compensated_out_of_order
+                for engine in (saga, temporal, step_functions, conductor, airflow)]  # fmt: skip
+
+
+@pytest.mark.parametrize("twin", OUT_OF_ORDER)
+def test_what_is_undone_in_the_order_in_which_it_was_done_breaks_its_claim(twin: Twin) -> None:
+    """In which order, only its user knows: with nothing claimed there is nothing to say."""
+    [found] = explore(twin(), faults_max=0).counterexamples
+    assert found.property == "compensation in reverse order"
+    assert len(found.schedule) == 0
+
+
+@pytest.mark.parametrize("engine", [temporal_right, step_functions_right, conductor_right,
+                                    airflow_right])  # fmt: skip
+def test_what_is_undone_in_reverse_is_silent(engine: Any) -> None:
+    for properties in (assumed(engine.insured), None):
+        campaign = explore(engine.insured, properties=properties, faults_max=1, runs_max=80)
+        assert campaign.counterexamples == ()
+        assert campaign.questions == ()
+
+
+def test_a_list_that_is_changed_under_its_name_stops_what_has_begun() -> None:
+    shop = saga.list_changed_under_its_name()
+    campaign = explore(shop, properties=assumed(shop), faults_max=2, kinds=(Redeploy, Crash),
+                       runs_max=200, stop_at_first=True)  # fmt: skip
+    [found] = campaign.counterexamples
+    assert "'stamp' comes before 'ship' now, which its journal has" in found.findings[0].summary
+    assert [type(one) for one in found.schedule] == [Redeploy, Crash]
+
+
+def test_one_that_has_another_name_does_not() -> None:
+    shop = saga_right.deployed
+    campaign = explore(shop, properties=assumed(shop), faults_max=2, kinds=(Redeploy, Crash),
+                       runs_max=200)  # fmt: skip
+    assert campaign.counterexamples == ()
+
+
+def test_a_saga_whose_code_raises_is_stuck_without_any_fault() -> None:
+    shop = saga.raises_when_it_is_refused()
+    [found] = explore(shop, properties=assumed(shop), faults_max=0).counterexamples
+    assert found.property == "never stuck"
+    assert "its code raised KeyError: 'other_courier' at models" in found.findings[0].summary
 
 
 RIGHT: list[Any] = [

@@ -252,6 +252,41 @@ def test_a_single_handler_can_be_the_critical_path():
     assert [one.name for one in system.properties] == ["side effects never touch the critical path"]
 
 
+def drawn_anew(*parts, **options):
+    system = order_hybrid()
+    system.properties.clear()
+    system._boundaries.clear()
+    system.critical_path(*parts, **options)
+    return system
+
+
+@pytest.mark.parametrize(
+    ("parts", "ignore", "words"),
+    [
+        (["orchestrator.no_such"], [], "which is no handler of 'orchestrator'; it has: orch"),
+        (["orchestrator.on_repli"], [], r"Is 'orchestrator\.on_reply' meant\?"),
+        (["orchestrator"], ["no_such"], "which is no store, table, column, third party"),
+        (["orchestrator"], ["bank.refnd"], r"which nothing has\. Is 'bank\.refund' meant\?"),
+    ],
+)
+def test_a_boundary_with_a_name_that_nothing_has_is_refused_by_the_first_run(parts, ignore, words):
+    system = drawn_anew(*parts, "bank", ignore=ignore)
+    for _ in range(2):  # and by the next
+        with pytest.raises(InvalidDefinition, match=words) as told:
+            system.run()
+    assert "test_wiring_before_runs.py" in str(told.value)
+
+
+def test_a_boundary_names_handlers_that_a_run_does_not_come_by_and_all_that_may_differ():
+    ignore = [
+        *("saga-db", "sagas", "saga-db.sagas", "status", "sagas.status", "bank", "refund"),
+        *("bank.refund", "cents", "charge.cents", "order-completed", "outbox", "points"),
+    ]
+    system = drawn_anew("orchestrator.on_order", "payment.on_command", "bank", ignore=ignore)
+    assert system.run(()).ending.verdict == "quiet"
+    assert drawn_anew("orchestrator", "bank", ignore=ignore).run().ending.verdict == "quiet"
+
+
 # ---- what orchestrators have done
 
 

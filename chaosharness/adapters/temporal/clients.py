@@ -20,6 +20,7 @@ from temporalio.service import RPCError
 
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.spoken import note_spoken
+from chaosharness.adapters.temporal.runtimes import SEAMS
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
@@ -86,5 +87,5 @@ def server_at(scope: Scope, address: str) -> OpenTemporal:
 LIBRARY: Final = Library(
     LIBRARY_NAME,
     tested=">=1.18,<2",
-    seams=(Seam("temporalio.service:ServiceClient.connect", ("config",), _connect),),
+    seams=(Seam("temporalio.service:ServiceClient.connect", ("config",), _connect), *SEAMS),
 )

@@ -17,7 +17,7 @@ from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_rows, lost_values
-from chaosharness.checkers.outcomes.sanity import HELD, rows_held, rows_standing
+from chaosharness.checkers.outcomes.sanity import HELD, can_be_undone, rows_held, rows_standing
 from chaosharness.checkers.outcomes.taken import changed_by
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.told import clients_told_no, ignored
@@ -25,7 +25,8 @@ from chaosharness.checkers.outcomes.values import is_number, spelled, words_of
 from chaosharness.checkers.reading import read
 
 ENDED_SO: Final = re.compile(
-    r"(workflow|execution|dag run|saga) (failed|timed[ _]out|aborted|cancell?ed|terminated)"
+    r"(workflow|execution|dag run|saga) "
+    r"(failed|timed[ _]out|aborted|cancell?ed|terminated|compensated)"
 )
 """What engines note of a workflow that did not come to its end."""
 
@@ -45,6 +46,9 @@ HOLDING: Final = frozenset(
 
 GIVEN_BACK: Final = GIVEN_UP | {"available", "free", "freed", "open", "refunded", "returned"}
 """Words of rows that say that nothing holds what they are about any more."""
+
+UNDONE: Final = GIVEN_UP | {"compensated"}
+"""Words of rows that say that their item came to nothing: also where nothing was left to undo."""
 
 BY_TIMING = "by timing"
 """Likewise, for one that other latencies show."""
@@ -152,19 +156,32 @@ def _is_given_back(calm: Outcome, item: int, gone: Outcome) -> bool:
 def _held(clean: Clean) -> Iterator[Difference]:
     """Yield what is held for an item that says it was given up, where others say they were not.
 
-    A question: a room that stays booked for a trip that has failed may be meant.
+    Or where a third party refused something to it after that was done, and an engine says how it
+    ended. A question: a room that stays booked for a trip that has failed may be meant.
     """
     ends = {item: _given_up(clean, item) for item in clean.everyone}
     well = [item for item, word in ends.items() if not word]
     usual = {place for item in well for place, _, _ in clean.calm.ledger.get(item, ())}
     for item, word in ends.items():
+        undone = bool(word and clean.ledgers.undone(clean.calm, item))  # the rest of it
         for entry in clean.ledgers.net(clean.calm, item) if word else ():
             place = spelled_place(entry[0])
             holds = not words_in(entry[0][2]).isdisjoint(HOLDING)
-            if holds and entry[0] in usual and (place, word) not in clean.options.may_end:
+            holds = holds or (undone and can_be_undone(clean, entry))
+            held = entry[0] in usual or (_noted(clean, item) and _is_before(clean, entry))
+            if holds and held and (place, word) not in clean.options.may_end:
                 yield Difference(
                     STANDS, item, place, word, f"{place}{spelled(entry[1])}", source=entry[0][1]
                 )
+
+
+def _is_before(clean: Clean, entry: Entry) -> bool:
+    """Say whether an effect was there when a third party refused something to its item."""
+    for item, told in clean.refused_in_calm.items():
+        standing = clean.ledgers.standing(clean.calm, item)
+        if any((place, what) == entry and index < told for place, what, index in standing):
+            return True
+    return False
 
 
 def _rows_of_failed_workflows(clean: Clean) -> Iterator[Difference]:
@@ -215,14 +232,22 @@ def _entries(out: Outcome, item: int) -> Iterator[Entry]:
 
 def _given_up(clean: Clean, item: int) -> str:
     """Return in which word an item says that it was given up: its rows, or else its workflow."""
-    words = sorted(text for _, text in clean.calm.words(item) if words_in(text) & GIVEN_UP)
+    words = sorted(text for _, text in clean.calm.words(item) if words_in(text) & UNDONE)
     return words[0] if words else _noted(clean, item)
 
 
 def _noted(clean: Clean, item: int) -> str:
-    """Return what an engine notes of the workflow of an item that did not come to its end."""
+    """Return what an engine notes of the workflow of an item that did not come to its end.
+
+    Or what it returned: a workflow that undoes and says so has ended as it should.
+    """
     noted = clean.calm.noted.get(item, ())
-    return min((one for one in noted if ENDED_SO.fullmatch(one)), default="")
+    return min((one for one in noted if ENDED_SO.fullmatch(one) or _gives_up(one)), default="")
+
+
+def _gives_up(noted: str) -> bool:
+    _, returned, word = noted.partition("returned: ")
+    return bool(returned) and bool(words_in(word) & GIVEN_UP)
 
 
 def _topics(out: Outcome, item: int) -> frozenset[Place]:

@@ -169,6 +169,13 @@ def of_the_refused(
     return found
 
 
+def can_be_undone(clean: Clean, entry: Entry) -> bool:
+    """Say whether what stands moves money or goods, or its party has a method that undoes: a mail
+    that was sent is sent, and a parcel is recalled."""
+    methods = clean.family.methods.get(entry[0][1], frozenset())
+    return moves(entry) or any(words_in(one.partition("_")[0]) & UNDOES for one in methods)
+
+
 def ended_badly(clean: Clean, out: Outcome, item: int) -> str:
     """Return what an engine notes of an item's workflow that ended as failed, if only here."""
     noted = out.noted.get(item, set()) - clean.calm.noted.get(item, set())
@@ -539,11 +546,7 @@ class _Refused:
         }
 
     def _can_be_undone(self, entry: Entry) -> bool:
-        """Say whether what stands moves money or goods, or its party has a method that undoes: a
-        mail that was sent is sent, and a parcel is recalled."""
-        methods = self.clean.family.methods.get(entry[0][1], frozenset())
-        undo = any(words_in(one.partition("_")[0]) & UNDOES for one in methods)
-        return moves(entry) or undo
+        return can_be_undone(self.clean, entry)
 
     def _goes_on_as_usual(self) -> bool:
         """Say whether what there is of an item is as usual, if less, and its client heard no no.

@@ -103,8 +103,10 @@ class OpenDurableFunctions:
         self.executions: dict[str, Execution] = {}  # by name
         self.by_arn: dict[str, Execution] = {}
         self.waiting: dict[str, deque[Execution]] = {}
+        self.sought: set[str] = set()  # functions that a service may have yet
         self._timer: Any = None
         self.waits = LongWaits(world)
+        world.on_built.append(self._miss_sought)
         world.at_calm(lambda: self.waits.until(self._due()))
         world.on_waiting.append(self._unanswered)
         world.know_timeout(definition.timeout_ms)
@@ -309,8 +311,24 @@ class OpenDurableFunctions:
 
         child.watchers.append(brought)
 
+    def _miss_sought(self) -> None:
+        """Every service has been built: refuse what was asked for and none has."""
+        for name in sorted(self.sought - self.known):
+            self._refuse(name)
+            return
+
     def _miss(self, name: str) -> None:
-        """Refuse a function that no service has: it is misspelt, here or there."""
+        """Refuse a function that no service has: it is misspelt, here or there.
+
+        While a service is being built it may have it yet, and the execution waits for it.
+        """
+        if self.world.unbuilt:
+            self.sought.add(name)
+            return
+        self._refuse(name)
+        raise ResourceNotFoundException(f"Function not found: {name}")
+
+    def _refuse(self, name: str) -> None:
         there = ", ".join(sorted(self.known)) or "none"
         self.world.refuse(
             InvalidDefinition(
@@ -318,7 +336,6 @@ class OpenDurableFunctions:
                 f"env.function({self.name}, {name!r}, handler); there are: {there}"
             )
         )
-        raise ResourceNotFoundException(f"Function not found: {name}")
 
     def _invoke_soon(self, execution: Execution) -> None:
         self.world.after(self.latency_ms // 2, self._invoke, execution)

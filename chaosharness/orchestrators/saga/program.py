@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.places import at_line, words_of
 from chaosharness.orchestrators.saga.definition import Approval, Ask, Saga, Step
 from chaosharness.orchestrators.saga.errors import Refused
 from chaosharness.orchestrators.saga.shape import see
@@ -213,7 +214,7 @@ def _of_code(
     except InvalidDefinition:
         raise
     except Exception as bug:
-        return Wanted(known=known, stuck=f"its code raised {type(bug).__name__}: {bug}")
+        return Wanted(known=known, stuck=f"its code raised {words_of(bug)}{at_line(bug)}")
     finally:
         coroutine.close()
 

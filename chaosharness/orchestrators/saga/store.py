@@ -23,6 +23,7 @@ from chaosharness.stores.sqlite.sqlite import OpenSQLite, SQLite
 __all__ = ["SagaStore"]
 
 TOLD: Final = ("attempt", "lease", "why")
+PARKED: Final = "saga parked"
 """What is told of a transition, beside what happened."""
 
 
@@ -99,6 +100,8 @@ class OpenSagaStore(OpenSQLite):
             words = {name: record[name] for name in TOLD if name in record}
             if record.get("step", what) not in what:
                 words = {"step": record["step"], **words}
+            if kind == PARKED and not record.get("step"):  # no step is: its code, or its list
+                words["stuck"] = True
             self._tell(scope, saga, kind, {"what": what, "saga": saga, **words})
         if not self.world.chaos:
             self._wait()

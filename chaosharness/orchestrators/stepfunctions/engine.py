@@ -35,7 +35,7 @@ from chaosharness.orchestrators.stepfunctions.definition import Graph, read_defi
 from chaosharness.orchestrators.stepfunctions.errors import StateError
 from chaosharness.orchestrators.stepfunctions.execution import Execution
 from chaosharness.orchestrators.stepfunctions.history import as_text
-from chaosharness.orchestrators.stepfunctions.invocation import Invocation
+from chaosharness.orchestrators.stepfunctions.invocation import NOT_FOUND, Invocation
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service, arn_of
 from chaosharness.orchestrators.stepfunctions.refusals import (
     ExecutionDoesNotExist,
@@ -165,9 +165,11 @@ class OpenStepFunctions:
         self.watchers: dict[int, list[Callable[[Execution], None]]] = {}
         self.named = functions_of(definition.every_graph())
         self.unnamed: list[str] = []
+        self.sought: dict[str, list[Invocation]] = {}  # functions that a service may have yet
         self.redrives: dict[tuple[str, str], int] = {}  # those that were asked for, by their token
         self._timer: Any = None
         self._stays_before = False
+        world.on_built.append(self._miss_functions)
         world.at_calm(self.miss_workers)
         self.waits = LongWaits(world)
         world.at_calm(lambda: self.waits.until(self.service.due()))
@@ -212,6 +214,7 @@ class OpenStepFunctions:
         self.functions.clear()
         self.environments.close()
         self.waiting.clear()
+        self.sought.clear()
 
     def event_histories(self) -> dict[str, str]:
         """Return the history of every execution, as `get_execution_history` answers it."""
@@ -502,14 +505,34 @@ class OpenStepFunctions:
             )
 
     def _invoke(self, asked: Asked, name: str, event: Any) -> None:
+        if name not in self.functions and self.world.unbuilt:
+            invocation = Invocation(self, asked, name, event)  # it waits for its environment
+            self.sought.setdefault(name, []).append(invocation)
+            invocation.begin()
+            return
         if name not in self.functions and not self.waiting.get(name):
             if self.world.struck() or self.service.before:  # deployed, and this one is gone
                 Invocation(self, asked, name, event).find_nothing()
                 return
-            words = no_function(asked, name, self.functions)
-            self.world.refuse(InvalidDefinition(words))
+            self._has_no_function(asked, name)
             return
         Invocation(self, asked, name, event).begin()
+
+    def _has_no_function(self, asked: Asked, name: str) -> None:
+        self.world.refuse(InvalidDefinition(no_function(asked, name, self.functions)))
+
+    def _miss_functions(self) -> None:
+        """Every service has been built: what they do not have was asked for in vain."""
+        sought, self.sought = self.sought, {}
+        for name, invocations in sought.items():
+            if name in self.functions:
+                continue
+            self.waiting.pop(name, None)
+            for one in invocations:
+                if self.world.struck() or self.service.before:
+                    one.fail(NOT_FOUND, f"Function not found: {name}", happened=False)
+                else:
+                    self._has_no_function(one.asked, name)
 
 
 def _started(execution: Execution) -> dict[str, Any]:

@@ -327,8 +327,13 @@ class OpenTemporal:
         )
 
     def _restless(self) -> str:
-        """Say which workflow goes on by its timers, though it is not seen to be for ever."""
+        """Say which workflow goes on by its timers, though it is not seen to be for ever; or whose
+        end somebody waits for, though nothing moves it any more."""
+        from chaosharness.orchestrators.temporal.waiting import waited_for_in_vain
+
         for run in self.server.latest():
+            if self.watchers.get(run.run_id) and (words := waited_for_in_vain(run)):
+                return words
             chain = self.server.runs[run.workflow_id]
             fired = sum(one["eventType"] == FIRED for each in chain for one in each.events)
             if run.status == "RUNNING" and run.timers and fired >= AGAIN_MIN:

@@ -109,6 +109,16 @@ def until_ended(
             yield (run.type,), f"{who} waits until it is cancelled, and nobody has cancelled it"
 
 
+def waited_for_in_vain(run: Run) -> str:
+    """Say that somebody waits for the end of a run that nothing moves any more; or nothing."""
+    if not _rests(run):
+        return ""
+    return (
+        f". Somebody waits for the end of workflow {run.type!r} ({run.workflow_id}), which waits "
+        "for a signal, an update or a cancellation, and nobody is there to send one"
+    )
+
+
 def for_somebody(runs: Iterable[list[Run]], class_of: ClassOf) -> Iterator[Waiting]:
     """Yield what waits for a signal or an update, and has never had any.
 
