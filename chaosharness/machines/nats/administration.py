@@ -116,6 +116,8 @@ def _purge_stream(machine: Shelf, operation: op.PurgeStream, now: int) -> int | 
     stream = machine.streams.get(operation.stream)
     if stream is None:
         return refusals.NO_STREAM
+    if stream.settings.sealed:
+        return refusals.SEALED
     subject, before, keep = operation.subject, operation.sequence, operation.keep
     if before and keep:
         return refusals.BAD_REQUEST

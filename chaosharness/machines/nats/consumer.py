@@ -57,6 +57,7 @@ class Consumer:
         self._chosen: list[int] = []
         self._wants: dict[str, bool] = {}
         self._given_up: set[int] = set()
+        self._ghosts: dict[int, int] = {}
         self._go_by(settings)
         self.next = self._start(now)
         self.passed = 0
@@ -306,6 +307,7 @@ class Consumer:
             self.times.clear()
             self.floor = (self.deliveries, self.next - 1)
         self.told = self.floor
+        self._ghosts.clear()
         for sequence in self.back:
             if sequence in self.pending:
                 until = now + self.wait_ms(sequence)
@@ -323,8 +325,34 @@ class Consumer:
         if self.acks_all and delivery is not None:
             self._move_floor(delivery, sequence)
 
+    @property
+    def floor_told(self) -> tuple[int, int]:
+        """The floor, as its store has it."""
+        return self.told if self.acks_all or self._ghosts else self.floor
+
+    def _move_told(self, delivery: int, sequence: int) -> None:
+        """Move the floor of the store, which takes no note of what is behind it already.
+
+        *Source*: nats-server 2.15, `server/memstore.go` (`UpdateAcks`). A purge of one subject
+        lifts the floor past deliveries that are in hands still: these stay in the store's books.
+        """
+        ghosts = self._ghosts
+        if not ghosts:
+            self.told = self.floor
+        if delivery <= self.told[0]:
+            ghosts[sequence] = delivery
+        elif delivery == self.told[0] + 1:
+            self.told = (delivery, sequence)
+            left = sorted({**self.pending, **ghosts}.items())
+            for later, first in left:
+                if later > sequence:
+                    self.told = (first - 1, later - 1)
+                    break
+
     def _move_floor(self, delivery: int, sequence: int) -> None:
         pending = self.pending
+        if (delivery <= self.floor[0] or self._ghosts) and not self.acks_all:
+            self._move_told(delivery, sequence)
         if not pending:
             self.floor = (self.deliveries, self.next - 1)
         elif delivery == self.floor[0] + 1:
