@@ -288,11 +288,13 @@ class Consumer:
         self.next = max(self.next, first)
         self.ahead = {at: one for at, one in self.ahead.items() if at >= self.next}
         deliveries, floor = self.floor
+        told = self.told
         if floor < first:
             floor = first - 1
             for sequence, delivery in [*self.pending.items()]:
                 if sequence <= floor or (wider and sequence not in self.stream.records):
                     deliveries = max(deliveries, delivery)
+                    told = max(told, (delivery, sequence))
                     self.leases.release(sequence)
                     del self.pending[sequence]
                     self.times.pop(sequence, None)
@@ -306,7 +308,8 @@ class Consumer:
         if not self.pending:
             self.times.clear()
             self.floor = (self.deliveries, self.next - 1)
-        self.told = self.floor
+        older = self.acks_all and self.floor[1] < told[1]
+        self.told = told if older else self.floor  # to go back, the store refuses
         self._ghosts.clear()
         for sequence in self.back:
             if sequence in self.pending:
