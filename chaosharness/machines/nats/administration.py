@@ -125,13 +125,17 @@ def _purge_stream(machine: Shelf, operation: op.PurgeStream, now: int) -> int | 
     if subject is not None:
         found = [one for one in found if matches(subject, one.subject)]
     found = found[: max(len(found) - keep, 0)]
+    alone = subject is not None and len(found) == 1
     for record in found:
-        stream.remove(record.sequence)
+        if alone:  # seen of 2.15.1: one of a subject goes as if it were deleted
+            machine.remove(stream, record, PURGED, now)
+        else:
+            stream.remove(record.sequence)
     if subject is None and before > stream.last + 1:
         stream.last = before - 1
     for consumer in machine.of[stream.name]:
         for record in found:
-            if _waits(consumer, record):
+            if not alone and _waits(consumer, record):
                 machine.emit(Buried(record.message, consumer.place, None, PURGED))
             consumer.ahead.pop(record.sequence, None)
         _purge_consumer(consumer, subject, now)

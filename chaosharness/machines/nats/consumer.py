@@ -232,7 +232,7 @@ class Consumer:
         if delivery <= self.floor[0] or sequence <= self.floor[1]:
             return None
         gap, pending = sequence - self.floor[1], self.pending
-        if sequence in pending and delivery > self.told[0]:
+        if sequence in pending and delivery > self.told[0] and sequence > self.told[1]:
             self.told = (delivery, sequence)  # of what it gave up, its store takes no note
         self.floor = (delivery, sequence)
         held = [one for one in pending if one <= sequence]
