@@ -48,6 +48,10 @@ class Shelf(Protocol):
         """Let a message go, whoever wants it still."""
 
     @property
+    def lose(self) -> Callable[[Consumer, Record, int], None]:
+        """Have a consumer find that a message is gone."""
+
+    @property
     def drop_if_done(self) -> Callable[[Stream, Record], None]:
         """Let a message go that nobody needs."""
 
@@ -127,18 +131,17 @@ def _purge_stream(machine: Shelf, operation: op.PurgeStream, now: int) -> int | 
     found = found[: max(len(found) - keep, 0)]
     alone = subject is not None and len(found) == 1
     for record in found:
-        if alone:  # seen of 2.15.1: one of a subject goes as if it were deleted
-            machine.remove(stream, record, PURGED, now)
-        else:
-            stream.remove(record.sequence)
+        stream.remove(record.sequence)
     if subject is None and before > stream.last + 1:
         stream.last = before - 1
     for consumer in machine.of[stream.name]:
         for record in found:
-            if not alone and _waits(consumer, record):
+            if _waits(consumer, record):
                 machine.emit(Buried(record.message, consumer.place, None, PURGED))
             consumer.ahead.pop(record.sequence, None)
         _purge_consumer(consumer, subject, now)
+        if alone:  # seen of 2.15.1: one of a subject goes as if it were deleted, too
+            machine.lose(consumer, found[0], now)
     return len(found)
 
 

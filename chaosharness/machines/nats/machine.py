@@ -259,16 +259,22 @@ class NatsMachine:
             sequence = record.sequence
             held = sequence in consumer.pending
             times = consumer.times.get(sequence, 0)
-            if held and not consumer.wants(record.subject):
-                consumer.haunt(sequence, now)  # it was changed since: nobody tells it
-                continue
-            if not (held and consumer.acks_all):
-                consumer.release(sequence)
-                consumer.times.pop(sequence, None)
-            elif not self._settle_with(consumer, sequence, consumer.pending[sequence]):
-                consumer.haunt(sequence, now)
-            if held or (sequence >= consumer.next and consumer.wants(record.subject)):
+            self.lose(consumer, record, now)
+            wanted = consumer.wants(record.subject)
+            if wanted and (held or sequence >= consumer.next):
                 self.emit(Buried(record.message, consumer.place, None, reason, times))
+
+    def lose(self, consumer: Consumer, record: Record, now: int) -> None:
+        """Have a consumer find that a message is gone."""
+        sequence = record.sequence
+        held = sequence in consumer.pending
+        if held and not consumer.wants(record.subject):
+            consumer.haunt(sequence, now)  # it was changed since: nobody tells it
+        elif not (held and consumer.acks_all):
+            consumer.release(sequence)
+            consumer.times.pop(sequence, None)
+        elif not self._settle_with(consumer, sequence, consumer.pending[sequence]):
+            consumer.haunt(sequence, now)
 
     # ---- handing out
 
