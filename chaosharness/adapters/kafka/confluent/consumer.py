@@ -393,7 +393,7 @@ class Consumer:
             )
         if partition.offset == OFFSET_INVALID:
             self._positions.pop(place, None)
-            partition = TopicPartition(*place, RESET_OFFSETS.get(self._reset, OFFSET_END))
+            partition = TopicPartition(*place, RESET_OFFSETS.get(self._reset or "", OFFSET_END))
         set_out(self._consumer, [partition])
 
     def pause(self, partitions: Any) -> None:

@@ -68,8 +68,10 @@ def behind(places: dict[Place, int], *, read: bool = False) -> list[TopicPartiti
     """
     found = []
     for (topic, index), offset in places.items():
-        epoch = {"leader_epoch": 0} if read and offset >= 0 else {}
-        found.append(TopicPartition(topic, index, offset, **epoch))
+        if read and offset >= 0:
+            found.append(TopicPartition(topic, index, offset, leader_epoch=0))
+        else:
+            found.append(TopicPartition(topic, index, offset))
     return found
 
 
