@@ -98,8 +98,6 @@ def drawn(chance: Random) -> Program:
             options["ttl"] = 3_600
     elif kind == "ordered":
         options = {"max_msgs_per_subject": chance.choice((-1, -1, 2))}
-    elif chance.random() < 0.2:
-        options = {"max_bytes": 2_000}
     verbs = [one for one in KINDS[kind] if one != "seal" or chance.random() < 0.5]
     steps = [
         Step(chance.choice(verbs), chance.randrange(10), chance.randrange(10)) for _ in range(STEPS)
@@ -309,7 +307,6 @@ class Listener(Player):
                 await self.sub.unsubscribe()
                 message = await self.sub.next_msg(timeout=0.02)
                 return message.subject, message.data
-        self.miscounts = step.two % 4 == 1
         await self.sub.unsubscribe()
         policy = (None, DeliverPolicy.LAST_PER_SUBJECT, DeliverPolicy.NEW, DeliverPolicy.LAST)
         self.sub = await self.js.subscribe(
@@ -318,6 +315,7 @@ class Listener(Player):
             deliver_policy=policy[step.two % 4],
             headers_only=step.one > 7 or None,
         )
+        self.miscounts = step.two % 4 == 1
         await asyncio.sleep(0.02)
         return None
 
