@@ -19,7 +19,7 @@ ORDER = (
         "temporal_scripts",
         "nats",
     ),
-    *("kafka", "conformance", "crash_points"),
+    *("nats_buckets", "kafka", "conformance", "laws", "crash_points"),
     *("http", "databases", "amqp", "kafka_clients", "stacks"),
     *("airflow", "airflow_requests", "engines"),
     *("workers", "mutated_files", "mutated_definitions"),

@@ -125,7 +125,7 @@ def _routed(topologies: Any, connection: Any, profile: str, number: int) -> Call
 
 def of_nats(number: int) -> Iterator[Row]:
     """Compare with a running nats-server."""
-    from benchmarks import nats, nats_server
+    from benchmarks import nats, nats_buckets, nats_server
 
     lacks = nats_server.missing()
     if lacks is not None:
@@ -135,6 +135,8 @@ def of_nats(number: int) -> Iterator[Row]:
         for kind, most in (("untimed", number), ("timed", number // SLOW + 1)):
             found = nats.compared(port, most, kind)  # type: ignore[arg-type]
             yield Row("NATS", kind, found.sequences, (*found.differences,))
+        buckets = nats_buckets.compared(port, number // SLOW + 1)
+        yield Row("NATS", "buckets", buckets.programs, (*buckets.differences,))
 
 
 def of_redis(number: int) -> Iterator[Row]:

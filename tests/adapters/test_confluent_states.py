@@ -12,6 +12,7 @@ pytest.importorskip("confluent_kafka")
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_INVALID,
+    OFFSET_STORED,
     Consumer,
     Producer,
     TopicPartition,
@@ -129,6 +130,59 @@ def additions(servers):
     return told
 
 
+def places(servers):
+    """Assign, commit, seek and let go by hand: where it is said to be, and what stays."""
+    told = []
+    filling = Producer({"bootstrap.servers": servers})
+    for number in range(3):
+        filling.produce("parcels", str(number).encode(), partition=0)
+    filling.flush(5)
+    one = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": "placed",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+
+    def of(index, offset=OFFSET_INVALID):
+        return TopicPartition("parcels", index, offset)
+
+    def tell(ask, *given, **options):
+        found = said(lambda: [str(one) for one in ask(*given, **options) or ()])
+        told.append((ask.__name__, found))
+
+    def read(most):
+        found = []
+        while len(found) < most and (message := one.poll(5)) is not None:
+            found.append(message.offset())
+        told.append(found)
+
+    tell(one.commit, offsets=[of(0)], asynchronous=False)
+    for index, offset in ((0, -5), (0, OFFSET_STORED), (-1, 0), (99, 0), (0, -2_002), (0, 1)):
+        tell(one.assign, [of(index, offset)])
+        tell(one.assignment)
+    tell(one.position, [of(0)])
+    read(2)
+    tell(one.position, [of(0), of(7)])
+    tell(one.commit, asynchronous=False)
+    tell(one.commit, asynchronous=False)
+    tell(one.commit, offsets=[of(0, -3)], asynchronous=False)
+    tell(one.commit, offsets=[of(0, 2), of(1)], asynchronous=False)
+    for offset in (-2_001, OFFSET_BEGINNING, OFFSET_STORED, OFFSET_INVALID):
+        tell(one.seek, of(0, offset))
+        if offset != OFFSET_STORED:  # which is refused, and the library reads no more after it
+            read(1)
+    tell(one.unsubscribe)
+    tell(one.assignment)
+    tell(one.unassign)
+    tell(one.assignment)
+    one.close()
+    tell(one.list_topics)
+    return told
+
+
 def in_a_run(program):
     """Return what a program sees inside of a run."""
     seen = []
@@ -141,7 +195,9 @@ def in_a_run(program):
     return seen[0]
 
 
-@pytest.mark.parametrize("program", [consumers, producers, additions], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "program", [consumers, producers, additions, places], ids=lambda one: one.__name__
+)
 def test_a_client_says_the_same_as_the_library(program):
     if (lacks := kafka_peers.missing("mock")) is not None:
         pytest.skip(lacks)

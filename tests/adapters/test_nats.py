@@ -158,14 +158,6 @@ def test_what_is_answered():
     ("ask", "words"),
     [
         (
-            lambda nc, js: js.subscribe("orders.placed", durable="billing", ordered_consumer=True),
-            r"js.subscribe\(ordered_consumer=True\) is not modelled",
-        ),
-        (
-            lambda nc, js: js.subscribe("orders.placed", "billing", idle_heartbeat=5),
-            "idle_heartbeat=5",
-        ),
-        (
             lambda nc, js: js.add_stream(name="ORDERS", subjects=["n"]),
             r"with subjects=\['n'\] where bus has \['orders\.\*'\].* leave it out of the system",
         ),
@@ -177,9 +169,6 @@ def test_what_is_answered():
             lambda nc, js: js.add_stream(name="NEW", no_ack=True),
             "a stream with no_ack=True is not modelled.* leave no_ack out",
         ),
-        (lambda nc, js: js.key_value("prices"), r"key-value store .*'prices'.* \(at tests/adap"),
-        (lambda nc, js: js.create_key_value(bucket="prices"), "key-value store .* pass a double"),
-        (lambda nc, js: js.object_store("files"), r"object store of JetStream \('files'\) is not"),
         (
             lambda nc, js: js.reset_consumer("ORDERS", "billing"),
             "CONSUMER.RESET of JetStream's API",

@@ -142,7 +142,7 @@ def script(connection: Any, scope: Scope, request: Request, line: Any) -> Script
     commands = [_commanded(connection, words) for words in request.words]
     for one in commands:
         if one is not None:
-            _check(desk, scope, one)
+            desk.know(one.streams)
     first = commands[0]
     if len(commands) == 1 and first is not None and isinstance(first.asked, Reading):
         note_spoken(scope, "redis", f"{desk.name}.read")
@@ -176,13 +176,6 @@ def _read(words: tuple[bytes, ...]) -> Command:
         verb = words[0].decode().upper()
         why = f" {error}" if isinstance(error, Unknown) and str(error) else ""
         call_off(InvalidDefinition(f"redis: {verb}{why} is not modelled{asked_or_awaited_at()}"))
-
-
-def _check(desk: OpenRedis, scope: Scope, command: Command) -> None:
-    try:
-        desk.check(command.streams, f"{scope.place}{asked_at()}")
-    except InvalidDefinition as error:
-        call_off(error)
 
 
 def _refuse_handing_out(commands: list[Command | None]) -> None:

@@ -8,8 +8,7 @@ Source:
     nats-server 2.15, `server/jetstream_api.go`; nats-py 2.16, `js/manager.py`.
 
 Not modelled:
-    Consumers that are paused or reset, templates, accounts, direct gets. Key-value and object
-    stores. See `configs.py` for options.
+    Consumers that are paused or reset, templates, accounts. See `configs.py` for options.
 """
 
 from __future__ import annotations
@@ -23,8 +22,11 @@ from typing import Any, Final, NoReturn
 import attrs
 
 from chaosharness.adapters.nats import configs
+from chaosharness.adapters.nats.buckets import called as spelled
+from chaosharness.adapters.nats.buckets import know_bucket
 from chaosharness.adapters.nats.configs import Config, Wrong, told
 from chaosharness.adapters.nats.server import code_of, left_out
+from chaosharness.brokers.message import NO_HEADERS
 from chaosharness.brokers.nats.nats import OpenNATS
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
@@ -35,9 +37,8 @@ from chaosharness.machines.nats.stream import Record
 from chaosharness.machines.nats.subjects import matches
 
 PREFIX: Final = "$JS.API."
+DIRECT: Final = "$JS.API.DIRECT.GET."
 NS_A_MS: Final = 1_000_000
-STORES: Final = {"KV_": "the key-value store", "OBJ_": "the object store"}
-"""What the streams are called that hold one."""
 NAME_IN_USE: Final = Refusal("10013", "consumer name already in use")
 OTHER_NAME: Final = "consumer name in subject does not match durable name in request"
 OTHER_FILTER: Final = "Consumer create request did not match filtered subject from create subject"
@@ -91,11 +92,6 @@ def answer(asked: Asked, subject: str, payload: bytes) -> Config:
     """Return what JetStream answers a request of its API."""
     words = subject.removeprefix(PREFIX).split(".")
     given: Config = json.loads(payload) if payload else {}
-    if words[0] == "STREAM" and len(words) > 2:
-        for prefix, kind in STORES.items():
-            if words[2].startswith(prefix):
-                bucket = words[2].removeprefix(prefix)
-                left_out(f"{kind} of JetStream ({bucket!r})", ": pass a double for it")
     about = ANSWERS.get(".".join(words[:2]))
     if about is None and ".".join(words[:3]) in ANSWERS:
         about, words = ANSWERS[".".join(words[:3])], words[1:]
@@ -212,6 +208,7 @@ def _create_stream(asked: Asked, words: list[str], given: Config) -> Config:
         streams_of(desk)[name] = config
         desk.clients["created", name] = desk.world.now
         desk.know_stream(name)
+        know_bucket(desk, name)
         return {**_told_of(desk, name), "did_create": True}
     made = streams_of(desk).get(name)
     if made is None:
@@ -229,6 +226,7 @@ def _adopt_stream(desk: OpenNATS, name: str, config: Config) -> None:
         theirs, own = config[option], mine[option]
         if (sorted(theirs) != sorted(own)) if option == "subjects" else theirs != own:
             _differs(desk, f"a stream {name!r}", option, theirs, own)
+    know_bucket(desk, name)
     streams_of(desk)[name] = {**config, "subjects": mine["subjects"]}
     there.change(configs.stream_settings(streams_of(desk)[name]))
 
@@ -242,7 +240,8 @@ def _differs(desk: OpenNATS, what: str, option: str, theirs: Any, mine: Any) -> 
 
 def _update_stream(asked: Asked, words: list[str], given: Config) -> Config:
     desk, name = asked.desk, words[0]
-    config = configs.stream_of(name, given)
+    settings_of = configs.sealed_of if given.get("sealed") else configs.stream_of
+    config = settings_of(name, given)
     _check_stream(desk, name)
     there = _stream_config(desk, name)
     configs.check_update(config, there)
@@ -259,13 +258,14 @@ def _delete_stream(asked: Asked, words: list[str], given: Config) -> Config:
     asked.do(op.DeleteStream(name))
     streams_of(desk).pop(name, None)
     for key in [one for one in consumers_of(desk) if one[0] == name]:
-        forget(desk, key)
+        forget(desk, key, by_somebody=True)
     return {"success": True}
 
 
 def _purge(asked: Asked, words: list[str], given: Config) -> Config:
     desk, name = asked.desk, words[0]
-    if name in desk.machine.streams and _stream_config(desk, name)["deny_purge"]:
+    there = desk.machine.streams.get(name)
+    if there is not None and not there.settings.sealed and _stream_config(desk, name)["deny_purge"]:
         raise configs.wrong(10110, "stream purge not permitted")
     subject = given.get("filter") or None
     purge = op.PurgeStream(name, subject, given.get("seq") or 0, given.get("keep") or 0)
@@ -281,28 +281,55 @@ def _delete_message(asked: Asked, words: list[str], given: Config) -> Config:
 
 
 def _message(asked: Asked, words: list[str], given: Config) -> Config:
+    if not any(given.get(word) for word in ("seq", "last_by_subj", "next_by_subj")):
+        raise Wrong(refusals.BAD_REQUEST)
     _check_stream(asked.desk, words[0])
-    records = asked.desk.machine.streams[words[0]].records
-    found: Record | None
-    if (last := given.get("last_by_subj")) is not None:
-        wanted = (one for one in reversed(records.values()) if matches(last, one.subject))
-        found = next(wanted, None)
-    elif (subject := given.get("next_by_subj")) is not None:
-        since = given.get("seq") or 0
-        later = (one for one in records.values() if one.sequence >= since)
-        found = next((one for one in later if matches(subject, one.subject)), None)
-    else:
-        found = records.get(given.get("seq") or 0)
+    found = _found(asked.desk, words[0], given)
     if found is None:
         raise Wrong(refusals.NO_MESSAGE)
     headers = found.message.headers
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    raw = f"NATS/1.0\r\n{lines}\r\n".encode() if lines else b""
+    raw = f"NATS/1.0\r\n{lines}\r\n".encode() if headers is not NO_HEADERS else b""
     said = {"subject": found.subject, "seq": found.sequence, "time": _stamp(found.stored_ms)}
     data = {"data": base64.b64encode(found.body).decode()} if found.body else {}
     return {
         "message": {**said, **data, **({"hdrs": base64.b64encode(raw).decode()} if raw else {})}
     }
+
+
+def _found(desk: OpenNATS, stream: str, given: Config) -> Record | None:
+    """Return the message of a stream that a request means."""
+    desk.machine.tick(desk.world.now)
+    records = desk.machine.streams[stream].records
+    if (last := given.get("last_by_subj")) is not None:
+        return next((one for one in reversed(records.values()) if matches(last, one.subject)), None)
+    if (subject := given.get("next_by_subj")) is not None:
+        since = given.get("seq") or 0
+        later = (one for one in records.values() if one.sequence >= since)
+        return next((one for one in later if matches(subject, one.subject)), None)
+    return records.get(given.get("seq") or 0)
+
+
+def direct(desk: OpenNATS, subject: str, payload: bytes) -> tuple[dict[str, str], bytes] | None:
+    """Return what is answered to a direct get: headers and a body; None where nobody answers."""
+    stream, _, last = subject.removeprefix(DIRECT).partition(".")
+    if stream not in desk.machine.streams or not _stream_config(desk, stream)["allow_direct"]:
+        return None
+    given: Config = json.loads(payload) if payload else {}
+    if last:
+        given = {"last_by_subj": last}
+    if not given:
+        return {"Status": "408", "Description": "Empty Request"}, b""
+    found = _found(desk, stream, given)
+    if found is None:
+        return {"Status": "404", "Description": "Message Not Found"}, b""
+    said = {
+        "Nats-Stream": stream,
+        "Nats-Subject": found.subject,
+        "Nats-Sequence": str(found.sequence),
+        "Nats-Time-Stamp": _stamp(found.stored_ms),
+    }
+    return {**found.message.headers, **said}, found.body
 
 
 # ---- consumers
@@ -361,6 +388,8 @@ def _create_consumer(asked: Asked, words: list[str], given: Config) -> Config:
     _check_stream(desk, stream)
     kept = desk.machine.streams[stream].settings.subjects
     wanted = configs.consumer_of(name, config, kept)
+    if not (rest or durable or config.get("name")):
+        wanted["name"] = ""  # the server made it up, and does not say it here
     key, action = (stream, name), given.get("action") or ""
     if is_declared(desk, key):
         check_consumer(desk, key, config)
@@ -410,7 +439,7 @@ def _make_consumer(asked: Asked, key: Key, wanted: Config) -> None:
             called = place = f"{stream}.{key[1]}"
     else:
         incarnation = asked.scope.incarnation
-        called = ",".join(filters) or stream
+        called = ",".join(map(spelled, filters)) or stream
         place = f"{called} by {incarnation.service}#{incarnation.replica}"
     asked.do(op.CreateConsumer(*key, configs.consumer_settings(wanted), place))
     desk.know_consumer(key, called)
@@ -432,16 +461,39 @@ def _delete_consumer(asked: Asked, words: list[str], given: Config) -> Config:
     desk, key = asked.desk, (words[0], words[1])
     _check_stream(desk, key[0])
     asked.do(op.DeleteConsumer(*key))
-    forget(desk, key)
+    forget(desk, key, by_somebody=True)
     return {"success": True}
 
 
-def forget(desk: OpenNATS, key: Key) -> None:
-    """Know of a consumer no longer: it is gone."""
-    consumers_of(desk).pop(key, None)
+def forget(desk: OpenNATS, key: Key, *, by_somebody: bool = False) -> None:
+    """Know of a consumer no longer: it is gone, with nobody having asked its listeners."""
+    config = consumers_of(desk).pop(key, None)
     push = pushed(desk, key)
     if push is not None:
         del pushes(desk)[push[0]]
+        for ear in push[1].ears:
+            if by_somebody:
+                ear.miss(config)
+
+
+def make_again(desk: OpenNATS, scope: Scope, was: Key, config: Config, start: int) -> Key | None:
+    """Make an ordered consumer again that somebody has deleted; None where its stream is gone.
+
+    Args:
+        desk: Its broker.
+        scope: Of whoever listens.
+        was: What it was.
+        config: How it was made.
+        start: The sequence that it goes on with.
+    """
+    if was[0] not in desk.machine.streams:
+        return None
+    key = was[0], _made_up(desk)
+    begins = {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
+    asked = Asked(desk, scope, f"{desk.name}.api", 0)
+    _make_consumer(asked, key, {**config, **begins, "opt_start_time": ""})
+    adopt_consumer(desk, key, {**config, **begins})
+    return key
 
 
 def check_consumer(desk: OpenNATS, key: Key, given: Config) -> None:

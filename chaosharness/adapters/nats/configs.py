@@ -39,12 +39,12 @@ PENDING_MAX: Final = 1_000
 
 NOT_MODELLED_OF_A_STREAM: Final = (
     *("allow_atomic", "allow_batched", "allow_msg_counter", "allow_msg_schedules"),
-    *("allow_msg_ttl", "allow_rollup_hdrs", "consumer_limits", "discard_new_per_subject"),
+    *("consumer_limits", "discard_new_per_subject"),
     *("first_seq", "mirror", "no_ack", "republish", "sources", "subject_delete_marker_ttl"),
     *("subject_transform", "template_owner"),
 )
 NOT_MODELLED_OF_A_CONSUMER: Final = (
-    *("headers_only", "max_batch", "max_bytes", "max_expires", "pause_until", "priority_groups"),
+    *("max_batch", "max_bytes", "max_expires", "pause_until", "priority_groups"),
     "rate_limit_bps",
 )
 _COUNTS: Final = ("max_consumers", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size")
@@ -121,8 +121,8 @@ def stream_of(name: str, asked: Config) -> Config:
         "allow_direct": bool(asked.get("allow_direct")),
         "mirror_direct": bool(asked.get("mirror_direct")),
         "sealed": False,
-        "allow_rollup_hdrs": False,
-        "allow_msg_ttl": False,
+        "allow_rollup_hdrs": bool(asked.get("allow_rollup_hdrs")),
+        "allow_msg_ttl": bool(asked.get("allow_msg_ttl")),
         "consumer_limits": {},
         "deny_delete": bool(asked.get("deny_delete")),
         "deny_purge": bool(asked.get("deny_purge")),
@@ -174,12 +174,24 @@ def _check_subjects(subjects: list[str]) -> None:
                 raise Wrong(wrong_stream(f'subject "{one}" overlaps with "{other}"'))
 
 
+def sealed_of(name: str, asked: Config) -> Config:
+    """Return all settings of a stream that is asked to become one to which nothing comes.
+
+    *Source*: nats-server 2.15, `server/stream.go` (`checkStreamCfg`).
+    """
+    config = stream_of(name, {**asked, "sealed": False})
+    fixed = {"max_age": 0, "discard": "new", "deny_delete": True, "deny_purge": True}
+    return {**config, **fixed, "sealed": True, "allow_rollup_hdrs": False}
+
+
 def check_update(config: Config, there: Config) -> None:
     """Refuse what a stream cannot become.
 
     Raises:
         Wrong: The server refuses it.
     """
+    if there["sealed"] and not config["sealed"]:
+        raise Wrong(wrong_stream("stream configuration update can not unseal a sealed stream"))
     kept = {config["retention"], there["retention"]}
     if len(kept) > 1 and "workqueue" in kept:
         return  # refused as that
@@ -207,6 +219,9 @@ def stream_settings(config: Config) -> StreamSettings:
         message_bytes_max=config["max_msg_size"],
         storage=config["storage"],
         consumers_max=config["max_consumers"],
+        rolls_up=config["allow_rollup_hdrs"] and not config["deny_purge"],
+        takes_ttl=config["allow_msg_ttl"],
+        sealed=config["sealed"],
     )
 
 
@@ -250,9 +265,6 @@ def consumer_of(name: str, asked: Config, subjects: Iterable[str]) -> Config:
     Raises:
         Wrong: The server refuses them.
     """
-    for option in ("idle_heartbeat", "flow_control"):
-        if asked.get(option) and asked.get("deliver_subject"):
-            left_out("a consumer with heartbeats or flow control", ": leave them out")
     ack, durable = asked.get("ack_policy") or "none", asked.get("durable_name") or ""
     acks, push = ack != "none", asked.get("deliver_subject") or ""
     backoff = asked.get("backoff") or []
@@ -281,6 +293,9 @@ def consumer_of(name: str, asked: Config, subjects: Iterable[str]) -> Config:
         or (0 if durable else INACTIVE_NS),
         "num_replicas": asked.get("num_replicas") or 0,
         "mem_storage": bool(asked.get("mem_storage")),
+        "headers_only": bool(asked.get("headers_only")),
+        "idle_heartbeat": asked.get("idle_heartbeat") or 0,
+        "flow_control": bool(asked.get("flow_control")),
         "metadata": _own_words(asked.get("metadata")),
     }
     for word in ("ack_policy", "deliver_policy", "replay_policy"):

@@ -41,6 +41,23 @@ def leave(desk: OpenNATS, key: api.Key) -> None:
         desk.world.after(_over(desk, key, since) - since, _look, (desk, key))
 
 
+def abandon(desk: OpenNATS, key: api.Key) -> None:
+    """Have a consumer go in a while that nobody can ask for again: none sees when it is gone.
+
+    So no timer is set for it, which would keep a run from coming to rest.
+    """
+    idle(desk, key)
+    desk.clients.setdefault("abandoned", []).append(key)
+
+
+def sweep(desk: OpenNATS) -> None:
+    """Have those be gone that were left to themselves, and whose time is over."""
+    left: list[api.Key] = desk.clients.get("abandoned", [])
+    for key in left:
+        see_to(desk, key)
+    left[:] = [key for key in left if ("idle", key) in desk.clients]
+
+
 def leave_with(desk: OpenNATS, key: api.Key, incarnation: Incarnation) -> None:
     """Have a consumer go in a while once a process that asks for its messages is dead."""
     incarnation.on_death.append(partial(leave, desk, key))

@@ -12,11 +12,13 @@ Source:
     nats-py 2.16, `aio/subscription.py`, `js/client.py`; NATS documentation, "Consumers": push.
 
 Not modelled:
-    Heartbeats, flow control, ordered consumers of the client, slow consumers.
+    Heartbeats, flow control, slow consumers. Where a delivery to an ordered consumer is lost it is
+    made anew by the server's side, under its own name.
 """
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final
 
@@ -28,12 +30,14 @@ from chaosharness.adapters.amqp.handling import carried, handling_of
 from chaosharness.adapters.bell import Bell
 from chaosharness.adapters.frames import users_frame
 from chaosharness.adapters.nats import api
-from chaosharness.adapters.nats.lasting import leave, leave_with
+from chaosharness.adapters.nats.configs import Config
+from chaosharness.adapters.nats.lasting import abandon, leave, leave_with, sweep
 from chaosharness.brokers.arrivals import begin_wait
 from chaosharness.brokers.message import Message
 from chaosharness.brokers.nats.core import Listener
 from chaosharness.brokers.nats.desk import Held, Puller
 from chaosharness.brokers.nats.nats import OpenNATS
+from chaosharness.brokers.nats.rows import ORDERED
 from chaosharness.brokers.nats.settling import settled_with
 from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.handlers.port import current_scope, wait_of
@@ -43,6 +47,12 @@ from chaosharness.machines.nats import operations as op
 
 SECOND_MS: Final = 1_000
 ALL_THERE_IS: Final = 1 << 30
+CHECKED_MS: Final = 10_000
+"""How often an ordered consumer of nats-py looks whether it has heard anything since."""
+WATCHERS: Final = ("nats.js.kv", "nats.js.object_store")
+"""What of nats-py listens by itself, and hands on to whoever asks."""
+SIZE: Final = "Nats-Msg-Size"
+IN_ORDER: Final[ContextVar[bool]] = ContextVar("whether an ordered consumer is asked for")
 
 
 @attrs.define(eq=False)
@@ -55,6 +65,9 @@ class Ear:
     scope: Scope
     listener: Listener | None = None
     puller: Puller | None = None
+    is_ordered: bool = False
+    last: int = 0
+    began: int = 0
     bell: Bell = attrs.field(
         init=False, default=attrs.Factory(lambda self: Bell(self.desk.world), takes_self=True)
     )
@@ -74,8 +87,34 @@ class Ear:
             self.desk.core.leave(self.listener)
         if self.puller is not None:
             self.desk.lines.leave(self.puller)
-            leave(self.desk, self.puller.place)
+            if self.is_ordered:
+                abandon(self.desk, self.puller.place)
+            else:
+                leave(self.desk, self.puller.place)
         self.bell.ring()
+
+    def miss(self, config: Config) -> None:
+        """Hear nothing more, since somebody has deleted the consumer. An ordered one is made anew.
+
+        Its client looks every ten seconds whether it has heard anything, a heartbeat say, since it
+        looked last; so the second look from now on is the first that finds nothing.
+        """
+        if self.is_ordered and self.puller is not None:
+            self.desk.lines.leave(self.puller)
+            since = (self.desk.world.now - self.began) % CHECKED_MS
+            self.desk.world.after(2 * CHECKED_MS - since, self._make_anew, config)
+
+    def _make_anew(self, config: Config) -> None:
+        puller, desk = self.puller, self.desk
+        if puller is None or not self.listens():
+            return
+        key = api.make_again(desk, self.scope, puller.place, config, self.last + 1)
+        if key is not None:
+            puller.place = key
+            self.sub._jsi._psub._consumer = key[1]
+            api.pushes(desk)[self.sub._subject].ears.append(self)
+            desk.world.effects += 1
+            desk.lines.ask(puller)
 
     def hear(self, message: Message, reply: str, cause: int) -> None:
         """Take what has arrived."""
@@ -86,11 +125,14 @@ class Ear:
         known: dict[str, Held] = self.desk.clients.setdefault(self.scope.incarnation, {})
         take_in_hand(self.desk, self.scope, held)
         for one in held:
-            reply = api.reply_to(one)
-            known[reply] = one
-            self._keep(_msg(self.client, one.message, reply, self.sub), (one.message, one.cause))
+            msg = msg_of(self.client, one, self.desk, self.sub._id)
+            known[msg.reply] = one
+            self.last = one.handle.sequence
+            self._keep(msg, (one.message, one.cause))
         if self.listens():
             assert self.puller is not None
+            if self.puller.place not in self.desk.machine.consumers:
+                return  # it was deleted meanwhile
             self.desk.lines.ask(self.puller)
 
     def _keep(self, msg: Msg, whose: tuple[Message, int]) -> None:
@@ -129,6 +171,24 @@ def let_go(desk: OpenNATS, scope: Scope, held: Held, action: str) -> None:
         hands -= settled_with(desk, held.handle, hands)
 
 
+def msg_of(client: Any, held: Held, desk: OpenNATS, sid: int = 0) -> Msg:
+    """Return a message of JetStream as a client has it."""
+    message, data = held.message, held.message.body or b""
+    headers = {name: str(value) for name, value in message.headers.items()}
+    config = api.consumers_of(desk).get((held.handle.stream, held.handle.consumer))
+    if config is not None and config["headers_only"]:
+        headers[SIZE], data = str(len(data)), b""
+    reply = api.reply_to(held)
+    return Msg(
+        _client=client,
+        subject=message.topic,
+        reply=reply,
+        data=data,
+        headers=headers or None,
+        _sid=sid,
+    )
+
+
 def _msg(client: Any, message: Message, reply: str, sub: Any) -> Msg:
     return Msg(
         _client=client,
@@ -152,12 +212,18 @@ def listen(client: Any, sub: Any, desk: OpenNATS, scope: Scope) -> None:
     sub._ear = ear
     own = sub._subject.startswith(client._inbox_prefix.decode())
     if sub._cb is not None and not (own and sub._cb == client._request_sub_callback):
-        sub._cb = partial(_called, sub._cb)
+        own_code = getattr(sub._cb, "__module__", "") in WATCHERS
+        sub._cb = partial(_watched if own_code else _called, sub._cb)
     push = api.pushes(desk).get(sub._subject)
     if push is not None:
         push.ears.append(ear)
         ear.puller = desk.puller_at(incarnation, push.key, service, ear.pushed)
-        leave_with(desk, push.key, incarnation)
+        if IN_ORDER.get(False):
+            ear.is_ordered, ear.puller.profile, ear.began = True, ORDERED, desk.world.now
+            incarnation.on_death.append(ear.leave)
+            sweep(desk)
+        else:
+            leave_with(desk, push.key, incarnation)
         if not push.group:
             one = desk.machine.consumers[push.key].settings
             limited = one.ack != "none" and one.ack_pending_max > 0
@@ -201,6 +267,29 @@ def _users(callback: Any) -> Any:
     if code is None or code.co_name != "new_callback" or "callback" not in code.co_freevars:
         return callback
     return callback.__closure__[code.co_freevars.index("callback")].cell_contents
+
+
+async def _watched(callback: Any, msg: Msg) -> None:
+    """Have a watcher of nats-py keep a message; know whose the update is that it makes of it."""
+    await callback(msg)
+    whose = getattr(msg, "_whose", None)
+    watcher = callback.__closure__[callback.__code__.co_freevars.index("watcher")].cell_contents
+    for update in watcher._updates._queue:
+        if update is not None and not hasattr(update, "_whose"):
+            update._whose = whose
+
+
+async def next_update(real: Any, self: Any, *given: Any, **options: Any) -> Any:
+    """Stand for the next update of a watcher: whoever takes it acts on behalf of it from now on."""
+    scope = current_scope("nats.watch")
+    if takes_by_itself(scope):
+        begin_wait(scope)
+    found = await real(self, *given, **options)
+    whose = getattr(found, "_whose", None)
+    if whose is not None and takes_by_itself(scope):
+        message, cause = whose
+        adopt(scope, entity=message.entity, message=message.name, cause=cause, hops=message.hops)
+    return found
 
 
 # ---- the next message

@@ -10,9 +10,9 @@ Source:
     documentation, "JetStream".
 
 Not modelled:
-    Consumers without a name, ordered consumers. Making streams and consumers that the broker does
-    not declare. `publish_async`, key-value and object stores, reconnecting, slow consumers,
-    heartbeats.
+    `publish_async`, reconnecting, slow consumers. Heartbeats and flow control, which a client
+    answers by itself: an ordered consumer is made anew where they would show that it has missed
+    something.
 """
 
 from __future__ import annotations
@@ -32,14 +32,18 @@ from chaosharness.adapters.aws.received import Received
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.frames import users_frame
 from chaosharness.adapters.nats import api, configs
+from chaosharness.adapters.nats.buckets import called, is_of_bucket
 from chaosharness.adapters.nats.lasting import idle, leave_with, see_to
 from chaosharness.adapters.nats.listening import (
+    IN_ORDER,
     ears_of,
     in_hand,
     let_go,
     listen,
+    msg_of,
     next_in_turn,
     next_msg,
+    next_update,
     take_in_hand,
 )
 from chaosharness.adapters.nats.server import desk_of, error_of, left_out, line_to
@@ -47,11 +51,11 @@ from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
 from chaosharness.brokers.lane import Lane
 from chaosharness.brokers.message import NO_HEADERS, Message
-from chaosharness.brokers.nats.asked import expected_by, id_by, refused_by
+from chaosharness.brokers.nats.asked import asks_by, expected_by, id_by, refused_by
 from chaosharness.brokers.nats.desk import Held, Key
 from chaosharness.brokers.nats.errors import NATSError, answered
 from chaosharness.brokers.nats.nats import OpenNATS
-from chaosharness.brokers.nats.rows import ACK_SYNC, GET
+from chaosharness.brokers.nats.rows import ACK_SYNC, GET, PUBLISH, PUT
 from chaosharness.brokers.nats.settling import tell
 from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.handlers.port import current_scope, operate, wait_of
@@ -117,13 +121,14 @@ async def _push_subscribe(real: Any, self: Any, subject: str, *given: Any, **opt
     scope = current_scope("nats.subscribe")
     desk = _desk(self._nc, scope)
     asked = dict(zip(_PUSHES[2:], given, strict=False)) | options
-    for word in ("ordered_consumer", "idle_heartbeat", "flow_control"):
-        if asked.get(word):
-            left_out(f"js.subscribe({word}={asked[word]!r})", f": leave {word} out")
     key = desk.consumers.get(asked.get("queue") or asked.get("durable") or "")
     if key is not None and api.is_declared(desk, key):
         desk.clients.setdefault("to be pushed", set()).add(key)
-    return await real(self, subject, *given, **options)
+    token = IN_ORDER.set(bool(asked.get("ordered_consumer")))
+    try:
+        return await real(self, subject, *given, **options)
+    finally:
+        IN_ORDER.reset(token)
 
 
 async def _pull_subscribe(real: Any, self: Any, subject: str, *given: Any, **options: Any) -> Any:
@@ -199,6 +204,11 @@ def _check(client: Any, subject: str, payload: bytes, headers: Any) -> None:
     hpub_cmd(subject, "", bytearray(), payload)
 
 
+def _plain(headers: Any) -> dict[str, Any]:
+    """Return headers as they are sent: nats-py names its own by an enumeration."""
+    return {str.__str__(name).strip(): value for name, value in (headers or {}).items()}
+
+
 def _skips(client: Any) -> bool:
     """Whether a client was told not to look at subjects (from 2.12 on)."""
     return bool(getattr(client, "_skip_subject_validation", False))
@@ -223,7 +233,7 @@ async def _say(
     message = Message(
         subject,
         None,
-        dict(headers or {}) or NO_HEADERS,
+        NO_HEADERS if headers is None else _plain(headers),
         bytes(payload),
         scope.entity,
         scope.hops + 1,
@@ -269,6 +279,12 @@ async def _request(
     line = line_to(desk, timeout)
     _check(self, subject, payload, headers)
     try:
+        if subject.startswith(api.DIRECT):
+            note_spoken(scope, LIBRARY_NAME, f"{desk.name}.api")
+            got = await operate(f"{desk.name}.api", _got, (desk, subject, payload), line, GET)
+            if got is None:
+                raise nats.errors.NoRespondersError
+            return Msg(_client=self, subject=subject, data=got[1], headers=got[0])
         if subject.startswith(api.PREFIX):
             note_spoken(scope, LIBRARY_NAME, f"{desk.name}.api")
             said = await operate(f"{desk.name}.api", _asked, (desk, subject, payload), line, GET)
@@ -305,6 +321,11 @@ def _asked(scope: Scope, operation: str, attempt: int, argument: Any) -> Any:
     return said
 
 
+def _got(scope: Scope, operation: str, attempt: int, argument: Any) -> Any:
+    desk, subject, payload = argument
+    return api.direct(desk, subject, payload)
+
+
 def _acked(scope: Scope, operation: str, attempt: int, argument: Any) -> None:
     desk, held = argument
     answered(operation, desk.do(op.Ack(held.handle), scope, operation, attempt))
@@ -314,15 +335,22 @@ async def _stored(
     client: Any, desk: OpenNATS, scope: Scope, subject: str, payload: bytes, headers: Any, line: Any
 ) -> dict[str, Any]:
     """Publish a message on a subject that a stream keeps; return the stream's answer."""
-    note_spoken(scope, LIBRARY_NAME, f"{desk.name}.publish {subject}")
-    given = dict(headers or {})
+    note_spoken(scope, LIBRARY_NAME, f"{desk.name}.publish {called(subject)}")
+    given = _plain(headers)
     if (why := refused_by(given)) is not None:
-        raise NATSError(f"{scope.place}/{desk.name}.publish {subject}", why)
+        raise NATSError(f"{scope.place}/{desk.name}.publish {called(subject)}", why)
     message = Message(
-        subject, None, given or NO_HEADERS, bytes(payload), scope.entity, scope.hops + 1
+        subject,
+        None,
+        NO_HEADERS if headers is None else given,
+        bytes(payload),
+        scope.entity,
+        scope.hops + 1,
     )
-    draft = (message, id_by(given), expected_by(given), scope.message)
-    done = await desk.send(client._lane, scope, scope.entity, draft, line)
+    draft = (message, id_by(given), expected_by(given), scope.message, asks_by(given))
+    surface = PUT if is_of_bucket(desk, subject) else PUBLISH
+    name = called(subject)
+    done = await desk.send(client._lane, scope, scope.entity, draft, line, name, surface)
     said = {"stream": done.stream, "seq": done.sequence}
     return {**said, "duplicate": True} if done.duplicate else said
 
@@ -384,7 +412,7 @@ async def _fetch(
         raise nats.errors.TimeoutError
     take_in_hand(desk, scope, held)
     known.update((api.reply_to(one), one) for one in held)
-    return Received([_message(self._nc, one) for one in held], partial(_go_to, scope, held))
+    return Received([msg_of(self._nc, one, desk) for one in held], partial(_go_to, scope, held))
 
 
 def _check_pull(desk: OpenNATS, key: Key) -> None:
@@ -396,17 +424,6 @@ def _check_pull(desk: OpenNATS, key: Key) -> None:
             f"fetching from {key[1]!r} of {key[0]!r}, which delivers by itself",
             ": no answer would come. Subscribe to it, or make one without deliver_subject",
         )
-
-
-def _message(client: Any, held: Held) -> Msg:
-    message = held.message
-    return Msg(
-        _client=client,
-        subject=message.topic,
-        reply=api.reply_to(held),
-        data=message.body or b"",
-        headers={name: str(value) for name, value in message.headers.items()} or None,
-    )
 
 
 def _go_to(scope: Scope, held: list[Held], index: int) -> None:
@@ -430,6 +447,7 @@ _PULLS: Final = (
 )
 _CLIENT: Final = "nats.aio.client:Client."
 _ITERATOR: Final = "nats.aio.subscription:_SubscriptionMessageIterator."
+_JSI: Final = "nats.js.client:JetStreamContext._JSI."
 _PULL: Final = "nats.js.client:JetStreamContext.PullSubscription."
 LIBRARY: Final = Library(
     "nats-py",
@@ -453,5 +471,15 @@ LIBRARY: Final = Library(
             _request,
         ),
         Seam(f"{_PULL}fetch", ("self", "batch", "timeout", "heartbeat"), _fetch),
+        Seam(f"{_JSI}activity_check", ("self",), _nothing),
+        Seam(f"{_JSI}check_flow_control_response", ("self",), _nothing),
+        Seam("nats.js.kv:KeyValue.KeyWatcher.updates", ("self", "timeout"), next_update),
+        Seam("nats.js.kv:KeyValue.KeyWatcher.__anext__", ("self",), next_update),
+        Seam(
+            "nats.js.object_store:ObjectStore.ObjectWatcher.updates",
+            ("self", "timeout"),
+            next_update,
+        ),
+        Seam("nats.js.object_store:ObjectStore.ObjectWatcher.__anext__", ("self",), next_update),
     ),
 )

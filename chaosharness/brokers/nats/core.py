@@ -18,7 +18,7 @@ import attrs
 
 from chaosharness.brokers.lane import Lane, blindly
 from chaosharness.brokers.message import NO_HEADERS, POISON, Message, copied
-from chaosharness.brokers.nats.asked import expected_by, id_by, refused_by
+from chaosharness.brokers.nats.asked import asks_by, expected_by, id_by, refused_by
 from chaosharness.brokers.nats.rows import CORE, CORE_PUBLISH, DELIVER
 from chaosharness.brokers.strikes import struck
 from chaosharness.faults import Delay, LostReply, NetworkPartition, Poison
@@ -184,8 +184,10 @@ class Core:
         """Have the streams keep it that keep its subject, and all hear it who listen."""
         desk = self._desk
         if self.keeps(message.topic) and refused_by(message.headers) is None:
-            asks, body = message.headers, message.body or b""
-            store = op.Publish(message.topic, body, message, id_by(asks), expected_by(asks))
+            said, body = message.headers, message.body or b""
+            store = op.Publish(
+                message.topic, body, message, id_by(said), expected_by(said), asks_by(said)
+            )
             if not isinstance(desk.do(store, scope, operation, attempt), Refusal):
                 self.spread(message, reply)
                 return

@@ -362,7 +362,7 @@ def _header_bytes(message: Message) -> int:
     """Return how many bytes the headers of a message take."""
     headers = message.headers
     length = sum(len(str(name)) + len(str(value)) + 4 for name, value in headers.items())
-    return length + 12 if headers else 0
+    return 0 if headers is NO_HEADERS else length + 12
 
 
 def _notice(subject: str, body: bytes, about: Message) -> Message:

@@ -33,7 +33,7 @@ from chaosharness.brokers.trouble import one_of, refuse_words, wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Poison
 from chaosharness.handlers.later import LaterEffect
-from chaosharness.handlers.port import Peer, current_scope, on_behalf
+from chaosharness.handlers.port import Peer, Surface, current_scope, on_behalf
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -281,8 +281,8 @@ class NATS:
         return OpenNATS(self, world)
 
 
-Draft = tuple[Message, str | None, op.Expected | None, str]
-"""A message to be published: its id, what it expects; the name of the one in hand."""
+Draft = tuple[Message, str | None, op.Expected | None, str, op.Asks | None]
+"""A message to be published: its id, what it expects; the name of the one in hand; what it asks."""
 
 
 class OpenNATS(Desk):
@@ -293,6 +293,7 @@ class OpenNATS(Desk):
         self.streams = definition.streams
         self.url = definition.url
         self.clients: dict[Any, Any] = {}
+        self.buckets: set[str] = set()
         self.core = Core(self)
         self.disturbed = is_disturbed(world, definition.name)
 
@@ -353,10 +354,19 @@ class OpenNATS(Desk):
             entity = world.entity_for(name, entity)
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
         expected = None if expected_sequence is None else op.Expected(sequence=expected_sequence)
-        draft = (message, message_id, expected, scope.message)
+        draft = (message, message_id, expected, scope.message, None)
         return self.send(lane, scope, entity, draft, self)
 
-    def send(self, lane: Lane, scope: Scope, entity: int, draft: Draft, peer: Peer) -> Any:
+    def send(
+        self,
+        lane: Lane,
+        scope: Scope,
+        entity: int,
+        draft: Draft,
+        peer: Peer,
+        called: str = "",
+        surface: Surface = PUBLISH,
+    ) -> Any:
         """Pass the port of a publisher, on behalf of a workload item.
 
         Args:
@@ -365,13 +375,15 @@ class OpenNATS(Desk):
             entity: The workload item.
             draft: What.
             peer: The server, with the errors that this client sees.
+            called: What sites call the subject, where it is another one in each run.
+            surface: What may strike.
         """
         world = self.world
-        operation = f"{scope.place}/{self.name}.publish {draft[0].topic}"
+        operation = f"{scope.place}/{self.name}.publish {called or draft[0].topic}"
         place = (operation, entity, scope.message)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, PUBLISH)
+            world.meet(operation, surface)
         if self.disturbed or world.unreachable:
             script = in_turn(lane, scope, operation, attempt, self._store, draft, peer)
             return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
@@ -388,7 +400,7 @@ class OpenNATS(Desk):
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> op.Published:
         """Publish a message at a site where a fault may have changed what is published."""
-        message, message_id, expected, in_hand = draft
+        message, message_id, expected, in_hand, asks = draft
         body = message.body
         name = self.world.publications.name
         message.name = name(operation, message.entity, in_hand, body)
@@ -396,8 +408,12 @@ class OpenNATS(Desk):
             if isinstance(fault, Poison):
                 self._poison(scope, message, fault)
         topic = message.topic
-        publish = op.Publish(topic, body or b"", message, message_id, expected)
+        publish = op.Publish(topic, body or b"", message, message_id, expected, asks)
         answer: op.Published = answered(operation, self.do(publish, scope, operation, attempt))
+        if answer.stream in self.buckets:
+            self.world.raw[message.published][-1]["kept"] = (
+                True  # it is what its bucket holds, and no word to anybody
+            )
         if not answer.duplicate:
             self.core.spread(message)
         return answer

@@ -5,7 +5,8 @@ comes back late, so it is the weaker one where order matters. `all` is one whose
 settle all before them too, done or not. `none` is one without acknowledgements: what is sent is
 done, so at most once. `ordered` is the client's ordered
 consumer: no acknowledgements, one reader, made anew where something is missing; it gives each
-message in order, and none twice as long as its process lives.
+message in order, and none twice as long as its process lives. `bucket` is what is put into a
+key-value or object store: it is a publish, but to a store, into which nobody puts garbage.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ ALL: Final = "all"
 NONE: Final = "none"
 ORDERED: Final = "ordered"
 CORE: Final = "core"
+BUCKET: Final = "bucket"
 
 ACKS: Final = 'NATS documentation, "Consumers": AckPolicy, AckWait'
 DEDUPLICATION: Final = 'NATS documentation, "JetStream model deep dive": message deduplication'
+BUCKETS: Final = "NATS architecture, ADR-8: a put is a publish, and its answer may be lost"
 CONNECTION: Final = "one TCP connection: what is sent on it keeps its order, or is lost with it"
 NO_LEADER: Final = "nats-server `errors.json`, 10008: while a leader is chosen"
 ORDERED_SOURCE: Final = 'NATS documentation, "Consumers": ordered consumers'
@@ -76,7 +79,23 @@ ROWS: Final[tuple[Row, ...]] = (
         ),
         *STALLS,
     ),
-    *_rows((ANY,), "publish", "before", *STALLS, searched=False),
+    *_rows(
+        (BUCKET,),
+        "publish",
+        "before",
+        (Delay, "the connection lags: what the same client sends later waits", CONNECTION),
+        (ErrorReply, "no leader just now: it was not stored", NO_LEADER),
+        (LostRequest, "it never arrives: the caller sees a timeout", CONNECTION),
+        (NetworkPartition, "the server cannot be reached", CONNECTION),
+    ),
+    *_rows(
+        (BUCKET,),
+        "publish",
+        "after",
+        (LostReply, "its answer is lost: stored, and the caller sees a timeout", BUCKETS),
+        *STALLS,
+    ),
+    *_rows((ANY, BUCKET), "publish", "before", *STALLS, searched=False),
     *_rows(
         (EXPLICIT, ALL, NONE, ORDERED),
         "deliver",
@@ -160,6 +179,7 @@ ROWS: Final[tuple[Row, ...]] = (
 )
 
 PUBLISH: Final = surface_of(ROWS, ANY, "publish")
+PUT: Final = surface_of(ROWS, BUCKET, "publish")
 DELIVER: Final[dict[str, Surface]] = {
     profile: surface_of(ROWS, profile, "deliver")
     for profile in (EXPLICIT, ALL, NONE, ORDERED, CORE)

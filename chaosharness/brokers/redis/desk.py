@@ -173,6 +173,12 @@ class Desk:
                 words = f"{who}: {self.name} has no stream {stream!r}; it has: {known}"
                 call_off(InvalidDefinition(f"{words}{asked_at()}"))
 
+    def know(self, streams: tuple[str, ...]) -> None:
+        """Know streams that code names: on a server each is there once somebody adds to it."""
+        new = [one for one in dict.fromkeys(streams) if one not in self.streams]
+        if new:
+            self.streams = (*self.streams, *new)
+
     # ---- the machine
 
     def settle(self) -> None:

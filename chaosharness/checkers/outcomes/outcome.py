@@ -47,6 +47,8 @@ ERRORS: Final = frozenset({"error", "errors", "err", "exception", "traceback", "
 CHARGED: Final = frozenset({"order", "cents", "key"})
 """What a gateway's ledger says; its idempotency key is no business."""
 
+UNSAID: Final = frozenset({"lossy", "kept"})
+"""What a publish says that is no word to anybody: nobody need hear it, or a store holds it."""
 REMEMBERED: Final = 20_000
 
 
@@ -310,7 +312,7 @@ class Reader:
                     del what["key"]
                 if not self.options.ignores(place):
                     yield place, what, entity, index
-            elif kind == "publish" and "instead_of" not in data and "lossy" not in data:
+            elif kind == "publish" and "instead_of" not in data and not data.keys() & UNSAID:
                 if cause >= 0 and raw[cause][1] == "dead":
                     continue
                 value = data.get("value")

@@ -48,6 +48,10 @@ class Shelf(Protocol):
         """Let a message go, whoever wants it still."""
 
     @property
+    def lose(self) -> Callable[[Consumer, Record, int], None]:
+        """Have a consumer find that a message is gone."""
+
+    @property
     def drop_if_done(self) -> Callable[[Stream, Record], None]:
         """Let a message go that nobody needs."""
 
@@ -116,6 +120,8 @@ def _purge_stream(machine: Shelf, operation: op.PurgeStream, now: int) -> int | 
     stream = machine.streams.get(operation.stream)
     if stream is None:
         return refusals.NO_STREAM
+    if stream.settings.sealed:
+        return refusals.SEALED
     subject, before, keep = operation.subject, operation.sequence, operation.keep
     if before and keep:
         return refusals.BAD_REQUEST
@@ -123,6 +129,7 @@ def _purge_stream(machine: Shelf, operation: op.PurgeStream, now: int) -> int | 
     if subject is not None:
         found = [one for one in found if matches(subject, one.subject)]
     found = found[: max(len(found) - keep, 0)]
+    alone = subject is not None and len(found) == 1
     for record in found:
         stream.remove(record.sequence)
     if subject is None and before > stream.last + 1:
@@ -133,6 +140,8 @@ def _purge_stream(machine: Shelf, operation: op.PurgeStream, now: int) -> int | 
                 machine.emit(Buried(record.message, consumer.place, None, PURGED))
             consumer.ahead.pop(record.sequence, None)
         _purge_consumer(consumer, subject, now)
+        if alone:  # seen of 2.15.1: one of a subject goes as if it were deleted, too
+            machine.lose(consumer, found[0], now)
     return len(found)
 
 

@@ -57,6 +57,7 @@ class Consumer:
         self._chosen: list[int] = []
         self._wants: dict[str, bool] = {}
         self._given_up: set[int] = set()
+        self._ghosts: dict[int, int] = {}
         self._go_by(settings)
         self.next = self._start(now)
         self.passed = 0
@@ -231,7 +232,7 @@ class Consumer:
         if delivery <= self.floor[0] or sequence <= self.floor[1]:
             return None
         gap, pending = sequence - self.floor[1], self.pending
-        if sequence in pending and delivery > self.told[0]:
+        if sequence in pending and delivery > self.told[0] and sequence > self.told[1]:
             self.told = (delivery, sequence)  # of what it gave up, its store takes no note
         self.floor = (delivery, sequence)
         held = [one for one in pending if one <= sequence]
@@ -287,11 +288,13 @@ class Consumer:
         self.next = max(self.next, first)
         self.ahead = {at: one for at, one in self.ahead.items() if at >= self.next}
         deliveries, floor = self.floor
+        told = self.told
         if floor < first:
             floor = first - 1
             for sequence, delivery in [*self.pending.items()]:
                 if sequence <= floor or (wider and sequence not in self.stream.records):
                     deliveries = max(deliveries, delivery)
+                    told = max(told, (delivery, sequence))
                     self.leases.release(sequence)
                     del self.pending[sequence]
                     self.times.pop(sequence, None)
@@ -305,7 +308,9 @@ class Consumer:
         if not self.pending:
             self.times.clear()
             self.floor = (self.deliveries, self.next - 1)
-        self.told = self.floor
+        older = self.acks_all and self.floor[1] < told[1]
+        self.told = told if older else self.floor  # to go back, the store refuses
+        self._ghosts.clear()
         for sequence in self.back:
             if sequence in self.pending:
                 until = now + self.wait_ms(sequence)
@@ -323,8 +328,34 @@ class Consumer:
         if self.acks_all and delivery is not None:
             self._move_floor(delivery, sequence)
 
+    @property
+    def floor_told(self) -> tuple[int, int]:
+        """The floor, as its store has it."""
+        return self.told if self.acks_all or self._ghosts else self.floor
+
+    def _move_told(self, delivery: int, sequence: int) -> None:
+        """Move the floor of the store, which takes no note of what is behind it already.
+
+        *Source*: nats-server 2.15, `server/memstore.go` (`UpdateAcks`). A purge of one subject
+        lifts the floor past deliveries that are in hands still: these stay in the store's books.
+        """
+        ghosts = self._ghosts
+        if not ghosts:
+            self.told = self.floor
+        if delivery <= self.told[0]:
+            ghosts[sequence] = delivery
+        elif delivery == self.told[0] + 1:
+            self.told = (delivery, sequence)
+            left = sorted({**self.pending, **ghosts}.items())
+            for later, first in left:
+                if later > sequence:
+                    self.told = (first - 1, later - 1)
+                    break
+
     def _move_floor(self, delivery: int, sequence: int) -> None:
         pending = self.pending
+        if (delivery <= self.floor[0] or self._ghosts) and not self.acks_all:
+            self._move_told(delivery, sequence)
         if not pending:
             self.floor = (self.deliveries, self.next - 1)
         elif delivery == self.floor[0] + 1:

@@ -5,12 +5,12 @@ Source:
     `python -m benchmarks nats`. NATS documentation, "JetStream model deep dive".
 
 Not modelled:
-    Push consumers and flow control, priority groups, pausing; mirrors, sources, rollups, schedules,
-    time to live of one message; accounts. A pull request that waits, and which of several that wait
-    is answered: whoever drives the machine keeps them. Clusters: leaders that change, replicas that
-    lag. A stream in memory, or one whose disk is synchronised now and then (every two minutes
-    unless it says otherwise), may lose what it acknowledged at a power failure: here nothing is
-    lost.
+    Push consumers and flow control, priority groups, pausing; mirrors, sources, schedules, what a
+    stream says of messages whose own time is over (markers); accounts. A pull request that waits,
+    and which of several that wait is answered: whoever drives the machine keeps them. Clusters:
+    leaders that change, replicas that lag. A stream in memory, or one whose disk is synchronised
+    now and then (every two minutes unless it says otherwise), may lose what it acknowledged at a
+    power failure: here nothing is lost.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ class NatsMachine:
     def _act(self, now: int) -> None:
         for stream in self.streams.values():
             for record in stream.too_old(now):
+                stream.expired[record.subject] = record
                 self.remove(stream, record, "expired", now)
         for consumer in [*self.consumers.values()]:
             for sequence, lease in consumer.leases.expired(now):
@@ -169,9 +170,11 @@ class NatsMachine:
         self._numbers += 1
         if message is None:
             message = f"m{self._numbers}"
+        if stream.settings.sealed:
+            return refusals.SEALED
         if stream.is_limited and self._is_too_large(stream, operation, message):
             return refusals.TOO_LARGE
-        expected = operation.expected
+        expected, asks = operation.expected, operation.asks
         if expected is not None and expected.stream not in (None, stream.name):
             return refusals.OTHER_STREAM
         if id is not None and (known := stream.recognise(id, now)) is not None:
@@ -179,6 +182,8 @@ class NatsMachine:
             self.emit(Recognised(message, stream.name, first))
             return op.Published(stream.name, sequence, True)
         if expected is not None and (why := _unlike(stream, subject, expected)) is not None:
+            return why
+        if asks is not None and (why := _denied(stream, asks)) is not None:
             return why
         wanted, places = stream.readers.get(subject) or self._readers(stream, subject)
         if not wanted and stream.settings.retention == "interest":
@@ -190,6 +195,8 @@ class NatsMachine:
             sequence = record.sequence
             for one in wanted:
                 one.offer(record)
+            if asks is not None:
+                self._grant(stream, record, asks, now)
         stream.last_id = id or ""
         if id is not None:
             stream.remember(id, sequence, message, now)
@@ -198,6 +205,15 @@ class NatsMachine:
             for record in stream.over_limits(subject):
                 self.remove(stream, record, "limit reached", now)
         return op.Published(stream.name, sequence)
+
+    def _grant(self, stream: Stream, record: Record, asks: op.Asks, now: int) -> None:
+        """Do what a message asks for that has been stored."""
+        if asks.ttl_ms is not None:
+            stream.keep_until(record.sequence, now + asks.ttl_ms if asks.ttl_ms else None)
+        if asks.rollup is not None:
+            subject = record.subject if asks.rollup == "sub" else None
+            for one in stream.rolled_up(subject, record.sequence):
+                self.remove(stream, one, "rolled up", now)
 
     def _is_too_large(self, stream: Stream, operation: op.Publish, message: Any) -> bool:
         most = stream.settings.message_bytes_max
@@ -220,6 +236,8 @@ class NatsMachine:
         known = self.keepers.get(subject)
         if known is not None:
             return known
+        if "" in subject.split("."):
+            return None  # nobody hears what has no name
         for stream in self.streams.values():
             if stream.keeps(subject):
                 self.keepers[subject] = stream
@@ -241,16 +259,22 @@ class NatsMachine:
             sequence = record.sequence
             held = sequence in consumer.pending
             times = consumer.times.get(sequence, 0)
-            if held and not consumer.wants(record.subject):
-                consumer.haunt(sequence, now)  # it was changed since: nobody tells it
-                continue
-            if not (held and consumer.acks_all):
-                consumer.release(sequence)
-                consumer.times.pop(sequence, None)
-            elif not self._settle_with(consumer, sequence, consumer.pending[sequence]):
-                consumer.haunt(sequence, now)
-            if held or (sequence >= consumer.next and consumer.wants(record.subject)):
+            self.lose(consumer, record, now)
+            wanted = consumer.wants(record.subject)
+            if wanted and (held or sequence >= consumer.next):
                 self.emit(Buried(record.message, consumer.place, None, reason, times))
+
+    def lose(self, consumer: Consumer, record: Record, now: int) -> None:
+        """Have a consumer find that a message is gone."""
+        sequence = record.sequence
+        held = sequence in consumer.pending
+        if held and not consumer.wants(record.subject):
+            consumer.haunt(sequence, now)  # it was changed since: nobody tells it
+        elif not (held and consumer.acks_all):
+            consumer.release(sequence)
+            consumer.times.pop(sequence, None)
+        elif not self._settle_with(consumer, sequence, consumer.pending[sequence]):
+            consumer.haunt(sequence, now)
 
     # ---- handing out
 
@@ -482,7 +506,7 @@ class NatsMachine:
         redelivered = len(consumer.times) if consumer.settings.deliver_max != 1 else 0
         return op.ConsumerState(
             (consumer.deliveries, consumer.next - 1),
-            consumer.told if consumer.acks_all else consumer.floor,
+            consumer.floor_told,
             len(consumer.pending),
             redelivered,
             consumer.new(),
@@ -515,3 +539,18 @@ def _unlike(stream: Stream, subject: str, expected: op.Expected) -> Refusal | No
         if expected.of_subject != last:
             return refusals.wrong_sequence(last)
     return None
+
+
+def _denied(stream: Stream, asks: op.Asks) -> Refusal | None:
+    """Refuse a message for whose place it wants to take, or how long it wants to be kept."""
+    settings = stream.settings
+    if asks.rollup is not None:
+        if not settings.rolls_up:
+            return refusals.NO_ROLLUPS
+        if asks.rollup not in ("sub", "all"):
+            return refusals.wrong_rollup(asks.rollup)
+    if asks.ttl_ms is None:
+        return None
+    if not settings.takes_ttl:
+        return refusals.NO_TTL
+    return refusals.WRONG_TTL if asks.ttl_ms < 0 else None

@@ -121,6 +121,20 @@ class Expected:
     of_subject: int | None = None
 
 
+@attrs.frozen(kw_only=True)
+class Asks:
+    """What a message asks of its stream for itself.
+
+    Attributes:
+        rollup: `Nats-Rollup`: whose place it takes, all messages of its subject (`sub`), or of the
+            stream (`all`).
+        ttl_ms: `Nats-TTL`: how long it is kept; 0: for good; -1: what is no such time.
+    """
+
+    rollup: str | None = None
+    ttl_ms: int | None = None
+
+
 @attrs.define(unsafe_hash=True)
 class Publish:
     """A message on a subject that a stream keeps.
@@ -129,6 +143,7 @@ class Publish:
         message: What is kept and handed on with all facts; None for a name of its own.
         id: `Nats-Msg-Id`: by it a message is recognised that was published before.
         expected: What it expects of its stream, which refuses it else.
+        asks: What else it asks of it.
     """
 
     subject: str
@@ -136,6 +151,7 @@ class Publish:
     message: Any = None
     id: str | None = None
     expected: Expected | None = None
+    asks: Asks | None = None
 
 
 @attrs.define(unsafe_hash=True)

@@ -44,6 +44,11 @@ NOT_FILTERED: Final = Refusal(
 NOT_UNIQUE: Final = Refusal("10100", "filtered consumer not unique on workqueue stream")
 FILTERS_OVERLAP: Final = Refusal("10138", "consumer subject filters cannot overlap")
 
+SEALED: Final = Refusal("10109", "invalid operation on sealed stream")
+NO_ROLLUPS: Final = Refusal("10111", "rollup not permitted")
+NO_TTL: Final = Refusal("10166", "per-message TTL is disabled")
+WRONG_TTL: Final = Refusal("10165", "invalid per-message TTL")
+
 
 def no_sequence(sequence: int) -> Refusal:
     """Return the refusal to delete a message that is not in a stream in memory."""
@@ -58,6 +63,11 @@ def wrong_sequence(last: int) -> Refusal:
 def wrong_id(last: str) -> Refusal:
     """Return the refusal of a message that expected another last message id."""
     return Refusal("10070", f"wrong last msg ID: {last}")
+
+
+def wrong_rollup(word: str) -> Refusal:
+    """Return the refusal of a message that would take the place of what there is no word for."""
+    return Refusal("10111", f'rollup value invalid: "{word}"')
 
 
 def wrong_stream(why: str) -> Refusal:

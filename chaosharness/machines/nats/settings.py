@@ -85,6 +85,9 @@ class StreamSettings:
         message_bytes_max: Bytes of a message, with its headers; -1: no limit.
         storage: Where it keeps them: a message takes a few bytes more in a `file`.
         consumers_max: How many consumers it may have; -1: no limit.
+        rolls_up: Whether a message may take the place of all before it: `Nats-Rollup`.
+        takes_ttl: Whether a message may say how long it is kept: `Nats-TTL`.
+        sealed: Whether nothing comes and nothing goes any more.
 
     Source:
         nats-server 2.15, `server/stream.go` (`checkStreamCfg`); NATS documentation, "Streams".
@@ -107,6 +110,9 @@ class StreamSettings:
     )
     storage: Storage = attrs.field(default="file", validator=_word(Storage))
     consumers_max: int = attrs.field(default=UNLIMITED, validator=at_least(1, or_unlimited=True))
+    rolls_up: bool = False
+    takes_ttl: bool = False
+    sealed: bool = False
 
     def __attrs_post_init__(self) -> None:
         if 0 < self.age_ms_max < AGE_MS_MIN:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from chaosharness.machines.lease import Alarm
 from chaosharness.machines.nats.settings import StreamSettings
 from chaosharness.machines.nats.subjects import matches
+
+NEVER: Final = 1 << 62
 
 
 @attrs.define(eq=False)
@@ -36,6 +38,7 @@ class Stream:
         readers: The consumers that want a subject, and what facts call them, as far as asked.
         is_emptied: Whether a message goes once its consumers are done with it.
         is_limited: Whether it may be full, or let messages go because others came.
+        expired: What went because it was too old: the last of each subject.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Stream:
         self.last = 0
         self.last_id = ""
         self._known: dict[str, tuple[int, int, Any]] = {}
+        self._until: dict[int, int] = {}
+        self.expired: dict[str, Record] = {}
         self._keeps: dict[str, bool] = {}
         self.change(settings)
 
@@ -159,9 +164,21 @@ class Stream:
             self._alarm.not_before = min(self._alarm.not_before, now + self._age_ms_max)
         return record
 
+    def keep_until(self, sequence: int, until: int | None) -> None:
+        """Keep a message for its own time; None: for good, whatever its stream says."""
+        self._until[sequence] = NEVER if until is None else until
+        if until is not None:
+            self._alarm.not_before = min(self._alarm.not_before, until)
+
+    def rolled_up(self, subject: str | None, last: int) -> list[Record]:
+        """Return what gives way to the last message: of its subject, or all there is."""
+        found = self.records.values()
+        return [one for one in found if one.sequence < last and subject in (None, one.subject)]
+
     def remove(self, sequence: int) -> None:
         """Keep a message no longer."""
         del self.records[sequence]
+        self._until.pop(sequence, None)
 
     def over_limits(self, subject: str) -> Iterator[Record]:
         """Yield what has to go, now that a message has come; whoever asks takes each away."""
@@ -177,18 +194,26 @@ class Stream:
 
     def too_old(self, now: int) -> list[Record]:
         """Return what has been kept for too long."""
-        most = self.settings.age_ms_max
+        most, own = self.settings.age_ms_max, self._until
+        found = [self.records[one] for one, until in own.items() if until <= now]
         if not most:
-            return []
-        found = []
+            return found
         for record in self.records.values():
             if now - record.stored_ms < most:
                 break
-            found.append(record)
+            if record.sequence not in own:
+                found.append(record)
         return found
 
     def ages(self) -> int | None:
-        """Return when the oldest message is too old; None for never."""
-        if not self.settings.age_ms_max or not self.records:
+        """Return when the first message is too old; None for never."""
+        if not self.records:
             return None
-        return next(iter(self.records.values())).stored_ms + self.settings.age_ms_max
+        own, most = self._until, self.settings.age_ms_max
+        soonest = min(own.values(), default=NEVER)
+        if most:
+            aging = (
+                one.stored_ms + most for one in self.records.values() if one.sequence not in own
+            )
+            soonest = min(soonest, next(aging, NEVER))
+        return None if soonest == NEVER else soonest

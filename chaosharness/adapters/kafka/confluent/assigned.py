@@ -18,7 +18,7 @@ from confluent_kafka import (
 )
 
 from chaosharness.adapters.kafka.confluent.message import refusal
-from chaosharness.adapters.kafka.confluent.places import Place, place_of, words_of
+from chaosharness.adapters.kafka.confluent.places import TAIL, Place, place_of, words_of
 
 NAMED: Final = (OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, OFFSET_STORED)
 EAGER: Final = (
@@ -58,7 +58,7 @@ def _wrong(partitions: Iterable[Any], before: Collection[Place]) -> tuple[int, s
             return KafkaError._INVALID_ARG, f"Duplicate {words} in input list"
         if place in before:
             return KafkaError._CONFLICT, f"{words} is already part of the current assignment"
-        if one.offset < 0 and one.offset not in NAMED:
+        if TAIL < one.offset < 0 and one.offset not in NAMED:
             return KafkaError._INVALID_ARG, f"{words} has invalid start offset {one.offset}"
         last = place
     return None

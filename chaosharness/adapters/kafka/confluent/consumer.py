@@ -14,7 +14,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_INVALID,
+    OFFSET_STORED,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from chaosharness.adapters.kafka.absent import check_wired, is_absent
 from chaosharness.adapters.kafka.confluent.admin import metadata_of as cluster_metadata
@@ -31,6 +39,7 @@ from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refu
 from chaosharness.adapters.kafka.confluent.others import refuse_asyncio
 from chaosharness.adapters.kafka.confluent.places import (
     RESETS,
+    TAIL,
     Place,
     behind,
     place_of,
@@ -63,6 +72,10 @@ Rebalanced = Callable[[Any, list[TopicPartition]], Any]
 
 def _as_it_is(body: bytes | None) -> bytes | None:
     return body if body is None else bytes(body)
+
+
+RESET_OFFSETS: Final = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}
+KNOWN: Final = (OFFSET_STORED, OFFSET_INVALID)
 
 
 class Consumer:
@@ -98,6 +111,7 @@ class Consumer:
         self._untold: list[str] = []
         self._looks_at = 0
         self._chosen = self._too_slow = False
+        self._begins: dict[Place, int] = {}
         self._met: set[str] = set()
         self._open = True
         self._stored: dict[Place, int] = {}
@@ -111,6 +125,8 @@ class Consumer:
 
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
         """Return what the cluster is like: all topics, or one."""
+        if not self._open:
+            raise RuntimeError("Handle has been closed")
         note_spoken(current_scope("list_topics", self._world), LIBRARY, self._cluster.name)
         if topic is not None:
             self._met.add(topic)
@@ -148,7 +164,7 @@ class Consumer:
         for listener in (on_assign, on_revoke, on_lost):
             if listener is not None and not callable(listener):
                 raise TypeError("expected callable for listeners")
-        self.unsubscribe()
+        self._drop()
         check_wired(self._cluster, LIBRARY, topics)
         self._wanted = (topics, on_assign, on_revoke, on_lost)
         listeners: dict[str, Any] = {}
@@ -192,8 +208,14 @@ class Consumer:
         return made
 
     def unsubscribe(self) -> None:
-        """Leave the group."""
+        """Leave the group. What was assigned by hand stays."""
         self._alive()
+        if not self._chosen:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Leave the group, or read no more of what was assigned by hand."""
+        self._begins.clear()
         consumer, self._consumer = self._consumer, None
         self._chosen = False
         self._missing, self._untold = [], []
@@ -208,6 +230,8 @@ class Consumer:
     def _revoked(self, listener: Rebalanced | None, places: tuple[Place, ...]) -> None:
         """Tell that log partitions go, and commit what is stored of them."""
         self._call(listener, places)
+        for place in places:
+            self._begins.pop(place, None)
         mine = {place: self._stored.pop(place) for place in places if place in self._stored}
         if mine and self._commits:
             with suppress(CommitFailed, OSError):
@@ -216,6 +240,7 @@ class Consumer:
     def _lost(self, listener: Rebalanced | None, places: tuple[Place, ...]) -> None:
         for place in places:
             self._stored.pop(place, None)
+            self._begins.pop(place, None)
         self._call(listener, places)
 
     # ---- what it has
@@ -229,7 +254,9 @@ class Consumer:
         except KafkaException:
             if self._chosen:
                 self._consumer.assign()  # what was there is gone before the client looks
+                self._begins.clear()
             raise
+        self._begins = {place_of(one): one.offset for one in partitions}
         if self._consumer is None or self._chosen:
             self._choose(places)
         mine = set(self._consumer.assignment())
@@ -241,7 +268,8 @@ class Consumer:
         self._cluster.check(topics)
         if self._consumer is None:
             self._consumer = self._made(topics)
-        self._consumer.assign(*places)
+        logs = self._cluster.machine.logs
+        self._consumer.assign(*(one for one in places if 0 <= one[1] < len(logs.get(one[0], ()))))
         self._chosen = True
         self._met.update(topics)
 
@@ -263,6 +291,7 @@ class Consumer:
         before = [] if self._consumer is None else self._consumer.assignment()
         if self._consumer is None or self._chosen:
             check_added(partitions, before)
+            self._begins |= {place_of(one): one.offset for one in partitions}
             self._choose_anew([*before, *places])
         elif before and self._cluster.definition.assignment != "cooperative-sticky":
             raise refusal(KafkaError._STATE, EAGER)
@@ -273,7 +302,7 @@ class Consumer:
         """Read nothing more of what was assigned by hand; inside a listener, say that it is so."""
         self._alive()
         if self._chosen:
-            self.unsubscribe()
+            self._drop()
 
     def incremental_unassign(self, partitions: Any) -> None:
         """Likewise of some log partitions."""
@@ -282,19 +311,33 @@ class Consumer:
         before = [] if self._consumer is None else self._consumer.assignment()
         check_there(places, before)
         if self._chosen:
+            self._begins = {
+                one: offset for one, offset in self._begins.items() if one not in places
+            }
             self._choose_anew([one for one in before if one not in places])
 
     def assignment(self) -> list[TopicPartition]:
-        """Return the log partitions that it has."""
+        """Return the log partitions that it has, with the offset that each was assigned with.
+
+        *Source*: librdkafka, `rdkafka_assignment.c`: without one it is where the group was.
+        """
         self._alive()
-        return [] if self._consumer is None else shown(sorted(self._consumer.assignment()))
+        begins = self._begins
+        places = [] if self._consumer is None else self._consumer.assignment()
+        at = dict.fromkeys(places, OFFSET_STORED)
+        at |= {
+            one: OFFSET_STORED if offset == OFFSET_INVALID else offset
+            for one, offset in begins.items()
+            if self._chosen or one in at
+        }
+        return behind(dict(sorted(at.items())))
 
     def position(self, partitions: Any) -> list[TopicPartition]:
         """Return the offset behind the last record that was handed out, of each."""
         self._alive()
         self._met.update(topic for topic, _ in places_of(partitions))
         at = {place: self._positions.get(place, OFFSET_INVALID) for place in places_of(partitions)}
-        return behind(at)
+        return behind(at, read=True)
 
     def committed(self, partitions: Any, timeout: float | None = None) -> list[TopicPartition]:
         """Return where the group goes on, in each."""
@@ -338,6 +381,19 @@ class Consumer:
             known = place[0] in self._met  # of others it has never asked the cluster
             code = KafkaError._STATE if known else KafkaError._UNKNOWN_PARTITION
             raise refusal(code, f"Failed to seek to offset {partition.offset}: {words_of(code)}")
+        if partition.offset == OFFSET_STORED:
+            code = KafkaError._INVALID_ARG
+            raise refusal(code, f"Failed to seek to offset {partition.offset}: {words_of(code)}")
+        if TAIL < partition.offset < OFFSET_BEGINNING and partition.offset not in KNOWN:
+            call_off(
+                InvalidDefinition(
+                    f"{LIBRARY}: seek to offset {partition.offset}{asked_at()} is not modelled: "
+                    "seek to an offset, OFFSET_BEGINNING, OFFSET_END or OffsetTail(n)"
+                )
+            )
+        if partition.offset == OFFSET_INVALID:
+            self._positions.pop(place, None)
+            partition = TopicPartition(*place, RESET_OFFSETS.get(self._reset or "", OFFSET_END))
         set_out(self._consumer, [partition])
 
     def pause(self, partitions: Any) -> None:
@@ -483,21 +539,23 @@ class Consumer:
             meant = dict(self._stored) if not self._stores else self._latest()
         else:
             meant = self._meant(message, offsets)
-        if not meant:
+        asked = behind(meant, read=offsets is None)
+        if not any(offset >= 0 for offset in meant.values()):
             code = KafkaError._NO_OFFSET
             raise refusal(code, f"Commit failed: {words_of(code)}")
         if self._consumer is None:
             self._stand_aside()
+        meant = {place: offset for place, offset in meant.items() if offset >= 0}
         self._settled.update(meant)
         port = partial(self._consumer.commit, offsets=meant)
         if asynchronous:
-            self._asked.ask(scope, port, behind(meant), self._heard and self._hear)
+            self._asked.ask(scope, port, asked, self._heard and self._hear)
             return None
         try:
             blocking(port)()
         except (CommitFailed, OSError) as error:
             raise refusal(*words_for(error)) from None
-        return behind(meant)
+        return asked
 
     def _latest(self) -> dict[Place, int]:
         """Return where each log partition is, where it has moved since the last time."""

@@ -8,8 +8,6 @@ from typing import Any, Final
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    OFFSET_INVALID,
-    OFFSET_STORED,
     KafkaError,
     TopicPartition,
 )
@@ -26,6 +24,10 @@ RESETS: Final = {
     "error": "error",
 }
 """What `auto.offset.reset` may be, and what it means."""
+
+
+TAIL: Final = -2_000
+"""So many records before the end is so much less: `rdkafka.h`, `RD_KAFKA_OFFSET_TAIL_BASE`."""
 
 
 def words_of(code: int) -> str:
@@ -57,9 +59,20 @@ def shown(places: Iterable[Place]) -> list[TopicPartition]:
     return [TopicPartition(topic, index) for topic, index in places]
 
 
-def behind(places: dict[Place, int]) -> list[TopicPartition]:
-    """Return offsets as a commit shows them."""
-    return [TopicPartition(topic, index, offset) for (topic, index), offset in places.items()]
+def behind(places: dict[Place, int], *, read: bool = False) -> list[TopicPartition]:
+    """Return offsets as a commit shows them.
+
+    Args:
+        places: Of each log partition.
+        read: Whether they are behind what was read: records have the epoch of their leader, 0.
+    """
+    found = []
+    for (topic, index), offset in places.items():
+        if read and offset >= 0:
+            found.append(TopicPartition(topic, index, offset, leader_epoch=0))
+        else:
+            found.append(TopicPartition(topic, index, offset))
+    return found
 
 
 def since(cluster: Any, partitions: Iterable[Any], *, committed_only: bool) -> list[Any]:
@@ -104,5 +117,5 @@ def set_out(consumer: Any, partitions: Iterable[Any]) -> None:
             consumer.seek(one.topic, one.partition, first)
         elif one.offset == OFFSET_END:
             consumer.seek(one.topic, one.partition, end)
-        elif one.offset not in (OFFSET_STORED, OFFSET_INVALID):
-            raise refusal(KafkaError._INVALID_ARG, f"offset {one.offset} is none")
+        elif one.offset <= TAIL:
+            consumer.seek(one.topic, one.partition, max(end + one.offset - TAIL, first))
