@@ -8,47 +8,43 @@ Source:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.places import asked_at
 
 
-def as_sql(dialect: str, product: str) -> Callable[[Any], str]:
-    """Return what makes SQL of a schema: of text, a `MetaData`, or a class of mapped tables.
+def sql_of(schema: Any, dialect: str, product: str) -> str:
+    """Return a schema as SQL: of text, a `MetaData`, or the class of mapped tables.
 
     Args:
+        schema: It.
         dialect: As in a URL of SQLAlchemy: `sqlite`, `postgresql`.
         product: What the store is called where a schema is refused.
 
     Raises:
         InvalidDefinition: It is none of these, or has a type that the dialect does not know.
     """
-
-    def sql(schema: Any) -> str:
-        if isinstance(schema, str):
-            return schema
-        tables = getattr(schema, "metadata", schema)
-        library = sys.modules.get("sqlalchemy")  # whoever has its tables has it
-        if library is None or not isinstance(tables, library.MetaData):
-            raise InvalidDefinition(
-                f"the schema of a {product} store is SQL text, or SQLAlchemy's tables "
-                f"(`Base.metadata`), not {schema!r}{asked_at()}"
-            )
-        if not tables.tables:
-            raise InvalidDefinition(
-                f"the schema of a {product} store has no table{asked_at()}: import the modules "
-                "that define them first"
-            )
-        try:
-            return _statements(library, tables, dialect)
-        except library.exc.SQLAlchemyError as error:
-            raise InvalidDefinition(
-                f"SQLAlchemy's tables cannot be made in a {product} store{asked_at()}: {error}"
-            ) from None
-
-    return sql
+    if isinstance(schema, str):
+        return schema
+    tables = getattr(schema, "metadata", schema)
+    library = sys.modules.get("sqlalchemy")  # whoever has its tables has it
+    if library is None or not isinstance(tables, library.MetaData):
+        raise InvalidDefinition(
+            f"the schema of a {product} store is SQL text, or SQLAlchemy's tables "
+            f"(`Base.metadata`), not {schema!r}{asked_at()}"
+        )
+    if not tables.tables:
+        raise InvalidDefinition(
+            f"the schema of a {product} store has no table{asked_at()}: import the modules that "
+            "define them first"
+        )
+    try:
+        return _statements(library, tables, dialect)
+    except library.exc.SQLAlchemyError as error:
+        raise InvalidDefinition(
+            f"SQLAlchemy's tables cannot be made in a {product} store{asked_at()}: {error}"
+        ) from None
 
 
 def _statements(library: Any, tables: Any, dialect: str) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from chaosharness import Kafka, SQLite, System, check, idempotent, smallest
 from chaosharness.errors import InvalidDefinition
-from chaosharness.stores.tables import as_sql
+from chaosharness.stores.tables import sql_of
 
 
 class Base(DeclarativeBase): ...
@@ -86,7 +86,7 @@ def test_the_tables_of_the_code_are_those_of_the_store(schema):
 
 
 def test_what_it_says_is_what_create_all_says_on_each_product():
-    sqlite, postgresql = (as_sql(one, "a")(Base) for one in ("sqlite", "postgresql"))
+    sqlite, postgresql = (sql_of(Base, one, "a") for one in ("sqlite", "postgresql"))
     for said in (sqlite, postgresql):
         assert said.index("CREATE TABLE orders") < said.index("CREATE TABLE lines")
         assert said.index("CREATE TABLE lines") < said.index("CREATE UNIQUE INDEX by_sku")
@@ -97,7 +97,7 @@ def test_what_it_says_is_what_create_all_says_on_each_product():
 
 
 def test_it_is_said_in_one_order_under_every_hash_seed():
-    words = "from tests.stores.test_tables import Base, as_sql; print(as_sql('sqlite', 'a')(Base))"
+    words = "from tests.stores.test_tables import Base, sql_of; print(sql_of(Base, 'sqlite', 'a'))"
     said = {
         subprocess.run(
             [sys.executable, "-c", words],
@@ -108,7 +108,7 @@ def test_it_is_said_in_one_order_under_every_hash_seed():
         ).stdout
         for seed in ("1", "2")
     }
-    assert said == {as_sql("sqlite", "a")(Base) + "\n"}
+    assert said == {sql_of(Base, "sqlite", "a") + "\n"}
 
 
 @pytest.mark.parametrize("schema", [None, 7, ["CREATE TABLE a (b)"], Order.__mapper__])
@@ -132,4 +132,4 @@ def test_a_type_that_a_product_has_not_is_named():
 
     with pytest.raises(InvalidDefinition, match=r"cannot be made in a SQLite store \(at .*INET"):
         SQLite("db", Other)
-    assert "INET" in as_sql("postgresql", "a")(Other)
+    assert "INET" in sql_of(Other, "postgresql", "a")

@@ -43,7 +43,7 @@ from chaosharness.stores.postgresql.server import Database, NoneLeft
 from chaosharness.stores.postgresql.session import Session
 from chaosharness.stores.postgresql.statement import Statement
 from chaosharness.stores.repeats import Repeats, in_one_order
-from chaosharness.stores.tables import as_sql
+from chaosharness.stores.tables import sql_of
 
 LIBRARIES: Final = ("psycopg", "asyncpg", "sqlalchemy", "django.db")
 STATEMENTS_MAX: Final = 4_096
@@ -54,6 +54,10 @@ DEADLOCK_MS: Final = 1_000
 """`deadlock_timeout`, by default."""
 
 _SEQUENCE: Final = re.compile(r"\b(?:(?:big|small)?serial|identity|sequence)\b", re.IGNORECASE)
+
+
+def _as_sql(schema: object) -> str:
+    return sql_of(schema, "postgresql", "PostgreSQL")
 
 
 @attrs.frozen(eq=False)
@@ -81,7 +85,7 @@ class PostgreSQL:
     """
 
     name: str = attrs.field(validator=allowed.text())
-    schema: str = attrs.field(default="", converter=as_sql("postgresql", "PostgreSQL"), repr=False)
+    schema: str = attrs.field(default="", converter=_as_sql, repr=False)
     server: str = attrs.field(default="", kw_only=True, repr=False)
     url: str | None = attrs.field(default=None, validator=is_address, kw_only=True)
     timeout_ms: int = attrs.field(default=10_000, validator=allowed.whole(1), kw_only=True)

@@ -39,7 +39,7 @@ from chaosharness.stores.sqlite.connection import Connection
 from chaosharness.stores.sqlite.functions import pin, pin_to_the_beginning
 from chaosharness.stores.sqlite.sharing import SharedStore
 from chaosharness.stores.sqlite.statement import Statement, counts_changes, split
-from chaosharness.stores.tables import as_sql
+from chaosharness.stores.tables import sql_of
 
 PAGE_BYTES: Final = 1024
 """A database is copied whole for each run, so its pages are small."""
@@ -52,6 +52,10 @@ LIBRARIES: Final = ("sqlite3", "aiosqlite", "django.db", "sqlalchemy")
 
 _NUMBERS: Final = count(1)
 _positive: Final = allowed.whole(1)
+
+
+def _as_sql(schema: object) -> str:
+    return sql_of(schema, "sqlite", "SQLite")
 
 
 @attrs.frozen(eq=False)
@@ -85,7 +89,7 @@ class SQLite:
     """
 
     name: str = attrs.field(validator=allowed.text())
-    schema: str = attrs.field(default="", converter=as_sql("sqlite", "SQLite"), repr=False)
+    schema: str = attrs.field(default="", converter=_as_sql, repr=False)
     synced: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
     unsynced_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
     timeout_ms: int = attrs.field(default=5_000, validator=allowed.whole(0), kw_only=True)
