@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from inspect import isclass, signature
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -16,6 +16,9 @@ from chaosharness.externals.gateway import Gateway, GatewayClient
 from chaosharness.handlers.places import asked_at
 from chaosharness.kernel import allowed
 from chaosharness.kernel.history import History
+
+_ADDRESSES: Final = ("routes", "host")
+"""What parts have that only say where others are found: a host name, an address."""
 
 
 @attrs.frozen
@@ -121,10 +124,9 @@ def strange_ignored(boundary: Boundary, resources: Mapping[str, Any], history: H
     places, fields = set(resources), _fields(history)
     schemas = "".join(str(getattr(one, "schema", "")) for one in resources.values())
     fields.update(re.findall(r"\w+", schemas))
-    opaque = False
+    more = any(map(_may_have_more, resources.values()))
     for name, part in resources.items():
-        server = GatewayClient if isinstance(part, Gateway) else getattr(part, "server", None)
-        opaque |= callable(server) and not isclass(server)  # what it answers to, nobody knows
+        server = _server_of(part)
         for method, parameters in _methods(server if isclass(server) else None):
             places |= {method, f"{name}.{method}"}
             fields |= parameters
@@ -134,16 +136,36 @@ def strange_ignored(boundary: Boundary, resources: Mapping[str, Any], history: H
     for name in sorted(boundary.ignored - places):
         if name.rpartition(".")[2] in fields:  # a column or field, of whatever it is in
             continue
+        owner = resources.get(name.partition(".")[0])
+        if more and (owner is None or _may_have_more(owner)):
+            continue
         near = allowed.meant(name, places | fields, least=0.75)
-        if near:
-            return f"critical_path ignores {name!r}, which nothing has.{near}{boundary.at}"
-        if not opaque:
-            return (
-                f"critical_path ignores {name!r}, which is no store, table, column, third party, "
-                "method, topic or field here; there are: "
-                f"{allowed.listed(sorted(places))}{boundary.at}"
-            )
+        there = "" if near else f"; there are: {allowed.listed(sorted(places))}"
+        return (
+            f"critical_path ignores {name!r}, which is no store, table, column, third party, "
+            f"method, topic or field here{there}{f'.{near}' if near else ''}{boundary.at}"
+        )
     return ""
+
+
+def _server_of(part: Any) -> Any:
+    return GatewayClient if isinstance(part, Gateway) else getattr(part, "server", None)
+
+
+def _may_have_more(part: Any) -> bool:
+    """Say whether a part may have names that a run without faults does not come by.
+
+    What a function answers to, nobody knows; a broker whose topics are not declared, and a store
+    without a schema, get them from code that trouble alone may reach.
+    """
+    server = _server_of(part)
+    if server is not None:
+        return not isclass(server)
+    if hasattr(part, "schema"):
+        return not part.schema
+    if getattr(part, "topics", None):
+        return False
+    return not any(hasattr(part, name) for name in _ADDRESSES)
 
 
 def _methods(server: Any) -> Iterator[tuple[str, set[str]]]:

@@ -265,8 +265,8 @@ def drawn_anew(*parts, **options):
     [
         (["orchestrator.no_such"], [], "which is no handler of 'orchestrator'; it has: orch"),
         (["orchestrator.on_repli"], [], r"Is 'orchestrator\.on_reply' meant\?"),
-        (["orchestrator"], ["no_such"], "which is no store, table, column, third party"),
-        (["orchestrator"], ["bank.refnd"], r"which nothing has\. Is 'bank\.refund' meant\?"),
+        (["orchestrator"], ["bank.no_such"], "which is no store, table, column, third party"),
+        (["orchestrator"], ["bank.refnd"], r"or field here\. Is 'bank\.refund' meant\?"),
     ],
 )
 def test_a_boundary_with_a_name_that_nothing_has_is_refused_by_the_first_run(parts, ignore, words):
@@ -275,6 +275,20 @@ def test_a_boundary_with_a_name_that_nothing_has_is_refused_by_the_first_run(par
         with pytest.raises(InvalidDefinition, match=words) as told:
             system.run()
     assert "test_wiring_before_runs.py" in str(told.value)
+
+
+def test_a_name_of_nothing_is_refused_where_all_names_are_known():
+    system = shop(in_a_closure)
+    system.add(Kafka("log", topics={"told": 1}))
+    system.critical_path("payments.on_order", "bank", ignore=["told", "no_such"])
+    with pytest.raises(InvalidDefinition, match=r"ignores 'no_such', which is no .*log\.told"):
+        system.run()
+
+
+def test_a_name_that_only_trouble_may_come_by_is_not_refused():
+    """A queue that the code makes where a payment fails, as far as a run without faults can say."""
+    system = drawn_anew("orchestrator", "bank", ignore=["order-refused"])
+    assert system.run().ending.verdict == "quiet"
 
 
 def test_a_boundary_names_handlers_that_a_run_does_not_come_by_and_all_that_may_differ():
