@@ -73,8 +73,9 @@ def explore(
         runs_max: Runs, without those that shrink. Where chance has taken a few that the last
             level then lacks, that level is finished all the same.
         seed: Of what is chosen by chance.
-        mode: `portfolio`: calm; likely single faults in turns with schedules of many faults by
-            chance, whose failures are made small; then pairs, and so on, until all are done.
+        mode: `portfolio`: calm; likely single faults in turns with one kind of fault at many
+            places at once, and with schedules of many faults by chance, whose failures are made
+            small; then pairs, and so on, until all are done.
             `small-first`: calm, every single fault, pairs, and so on, the mildest first.
             `lineage`: calm, then what cuts off all ways that are known to the outcomes which the
             claims look at, as long as there is such a set of faults, and then as small-first.

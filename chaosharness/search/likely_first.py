@@ -13,10 +13,12 @@ from itertools import chain, count
 from typing import Final
 
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.schedule import Schedule
 from chaosharness.search.numbers import Spot
 from chaosharness.search.odds import Alike, Odds, Scored, does, in_turns, learned, odds_at
 from chaosharness.search.planner import Shown
 from chaosharness.search.small_first import AHEAD_MAX, Key, Options, SmallFirst
+from chaosharness.search.sweeps import swept
 from chaosharness.strategies.sizes import Sizes, option_of
 from chaosharness.system import Run
 
@@ -52,6 +54,7 @@ class LikelyFirst(SmallFirst):
         self.mild_singles = 0
         """Those of them that sets of two or more consist of."""
         self._what: dict[str, str] = {}
+        self._spots: list[Spot] = []
         self._singles: Iterator[int] = iter(())
         self._pending: set[int] = set()
         self._counted = False
@@ -73,6 +76,7 @@ class LikelyFirst(SmallFirst):
     def _order_singles(self, spots: list[Spot]) -> None:
         """Have the single faults of the calm run ready, likely ones first, each in its turn."""
         known, catalogue = self._numbers, self.catalogue
+        self._spots = spots
         alike: dict[Alike, list[Scored[int]]] = {}
         for spot in spots:
             operation, entity, message, attempt = spot
@@ -179,6 +183,11 @@ class LikelyFirst(SmallFirst):
     def likely(self) -> list[Fault]:
         """Return the single faults at the sites of the calm run, likely ones first."""
         return [*map(self._numbers.fault, self._all_singles())]
+
+    def sweeps(self) -> Iterator[Schedule]:
+        """Yield one kind of fault at many sites of the calm run at once, likely ones first."""
+        for numbers in swept(self._spots, self._numbers, self._what, self.odds):
+            yield Schedule([*map(self._numbers.fault, numbers)])
 
     # ---- order
 

@@ -63,7 +63,7 @@ def portfolio(deck: Deck) -> list[Leg]:
     """
     covered: set[Aim] = set()
     words: Any = {"faults_max": deck.faults_max, "kinds": deck.kinds}
-    lead = Portfolio(dense_max=deck.faults_max, sizes=deck.sizes, **words)
+    lead = Portfolio(dense_max=deck.faults_max, sizes=deck.sizes, sweeping=False, **words)
     others = [Leg(Spread(covered=covered, **words), number) for number in range(WORKLOADS)]
     return [Leg(lead, share=LEAD), *others]
 

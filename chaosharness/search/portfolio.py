@@ -1,14 +1,15 @@
-"""Several orders in turns: likely single faults, dense schedules by chance, and then every set.
+"""Several orders in turns: sweeps, dense schedules by chance, likely single faults, every set.
 
-No order is the best for all bugs. One fault at a likely place finds most of them within ten
-runs; many faults at once, made few by the shrinker, find those that need several; and only
-going through all of them finds the rest, and can say that there is none. Each has its turns,
-and all of them write into the same books.
+No order is the best for all bugs. A kind of fault at many places at once, made few by the
+shrinker, finds most of those that need one fault within ten runs; many faults of many kinds find
+those that need several; likely single faults find those that hide where others strike as well;
+and only going through all of them finds the rest, and can say that there is none. Each has its
+turns, and all of them write into the same books.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from math import comb
 from typing import Final, Protocol
 
@@ -30,10 +31,14 @@ DENSE_MIN: Final = 5
 """And at least: fewer are enumerated anyway."""
 
 FIRST: Final = 12
-"""Schedules by chance that have every second turn: most bugs that they find they find at once."""
+"""Schedules by chance that have every second turn, sweeps the other: most bugs that they find they
+find at once."""
 
-SECOND: Final = 3
-"""After that one turn of so many is for chance while single faults go on."""
+SECOND: Final = 4
+"""After that one turn of so many is for chance while single faults go on, and one for a sweep."""
+
+MANY: Final = 3
+"""Where more than two faults are asked for, of so many turns all but one are for chance."""
 
 DENSE: Final = 250
 """Where the single faults are done, chance has every second turn until it had so many in all."""
@@ -64,7 +69,7 @@ class Cutter(Planner, Protocol):
 
 
 class Portfolio:
-    """Calm first; then likely single faults and dense schedules by chance in turns; then sets.
+    """Calm first; then sweeps, dense schedules by chance and likely single faults in turns; sets.
 
     Never at the cost of a level: what the books would finish within the budget without chance
     they finish with it.
@@ -77,6 +82,7 @@ class Portfolio:
         options, kinds, sizes: As for `SmallFirst`.
         odds: Of single faults; by default those of this version.
         cutter: Proposes cuts, and shares the `catalogue`.
+        sweeping: Whether to propose sweeps: one kind of fault at many places at once.
     """
 
     def __init__(
@@ -91,6 +97,7 @@ class Portfolio:
         sizes: Sizes | None = None,
         odds: Odds | None = None,
         cutter: Cutter | None = None,
+        sweeping: bool = True,
     ) -> None:
         self.faults_max = faults_max
         self.books = LikelyFirst(
@@ -104,13 +111,16 @@ class Portfolio:
             catalogue=self.catalogue,
         )
         self.cutter = cutter
+        self.sweeping = sweeping
         self.proposed: dict[Schedule, str] = {}
-        """What is in flight, and whose it is: `calm`, `chance`, `cut` or `sets`."""
+        """What is in flight, and whose it is: `calm`, `chance`, `cut`, `sweep` or `sets`."""
         self._budget = budget
         self._turn = 0
         self._spent = 0
         self._dense = 0
         self._cuts = 0
+        self._swept = 0
+        self._sweeps: Iterator[Schedule] | None = None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -154,6 +164,8 @@ class Portfolio:
         self._turn += 1
         if (cut := self._cut()) is not None:
             return self._out("cut", cut)
+        if self._is_for_a_sweep() and (sweep := self._sweep()) is not None:
+            return self._out("sweep", sweep)
         if self._is_for_chance() and (dense := self._by_chance()) is not None:
             return self._out("chance", dense)
         return self._out("sets", self.books.propose())
@@ -169,6 +181,7 @@ class Portfolio:
         whose = self.proposed.pop(seen.schedule, "")
         self._dense += whose == "chance"
         self._cuts += whose == "cut"
+        self._swept += whose == "sweep"
         self.books.observe(seen)
         self.chance.observe(seen)
         if self.cutter is not None:
@@ -199,6 +212,28 @@ class Portfolio:
             return None
         return cut
 
+    # ---- sweeps
+
+    def _is_for_a_sweep(self) -> bool:
+        """Say whether this turn is for a sweep."""
+        every, at = (2, 0) if self._chances() < FIRST else (SECOND, 1)
+        if not self.sweeping or self.faults_max < 1 or self._turn % every != at:
+            return False
+        if self.faults_max == 1 and self._extra() >= self.books.singles // SHARE_OF_SINGLES:
+            return False
+        return self._may_spend(self._extra())
+
+    def _sweep(self) -> Schedule | None:
+        """Return the next sweep; None when there is none left."""
+        if self._sweeps is None:
+            self._sweeps = self.books.sweeps()
+        return next(self._sweeps, None)
+
+    def _extra(self) -> int:
+        """Return how many runs were not for the books: those in flight, too."""
+        done = self._dense + self._cuts + self._swept
+        return done + sum(whose in ("chance", "cut", "sweep") for whose in self.proposed.values())
+
     # ---- chance
 
     def _by_chance(self) -> Schedule | None:
@@ -211,20 +246,24 @@ class Portfolio:
                 return drawn
         return None
 
+    def _chances(self) -> int:
+        """Return how many schedules by chance there were, and are in flight."""
+        return self._dense + sum(whose == "chance" for whose in self.proposed.values())
+
     def _is_for_chance(self) -> bool:
         """Say whether this turn is for chance."""
-        dense = self._dense + sum(whose == "chance" for whose in self.proposed.values())
-        if self.faults_max == 1 and dense >= self.books.singles // SHARE_OF_SINGLES:
+        dense = self._chances()
+        if self.faults_max == 1 and self._extra() >= self.books.singles // SHARE_OF_SINGLES:
             return False
         if dense < FIRST:
-            every = 2
+            mine = self._turn % 2 == 1
         elif dense >= DENSE:
-            every = LATER
+            mine = self._turn % LATER == 0
         elif self.faults_max > 2:
-            return self._turn % SECOND > 0  # whoever asks for many faults wants to know of many
+            return self._turn % MANY > 0  # whoever asks for many faults wants to know of many
         else:
-            every = SECOND if self.books.level == 1 else 2
-        if self._turn % every:
+            mine = self._turn % (SECOND if self.books.level == 1 else 2) == 0
+        if not mine:
             return False
         return self.faults_max > 0 and self._may_spend(dense)
 
@@ -238,9 +277,7 @@ class Portfolio:
             return False
         spare = left - books.left_to_propose()  # what is in flight is spent
         if spare < 0:  # what chance has had may be all that this level lacks: it is owed that
-            taken = self._dense + self._cuts
-            taken += sum(whose in ("chance", "cut") for whose in self.proposed.values())
-            return spare + taken < 0  # this level will not be finished with or without it
+            return spare + self._extra() < 0  # this level will not be finished with or without it
         later = self._later()
         if later // 2 > spare:
             return spare > 0  # the next one will not be
@@ -257,9 +294,10 @@ class Portfolio:
         if not books.begun or books.level < self.faults_max:
             return 0
         left = books.left()
-        return left if left <= self._dense + self._cuts else 0
+        return left if left <= self._dense + self._cuts + self._swept else 0
 
     def finishes(self, runs: int) -> bool:
         """Say whether so many runs, and what is owed, finish the level that is gone about."""
         last = self.books.level >= self.faults_max
-        return self.books.finishes(runs + (self._dense + self._cuts if last else 0))
+        extra = self._dense + self._cuts + self._swept
+        return self.books.finishes(runs + (extra if last else 0))

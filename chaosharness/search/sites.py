@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from chaosharness.campaign import Cell
-from chaosharness.faults import EVERY_KIND, FAULTS, Fault, GracefulStop
+from chaosharness.faults import EVERY_KIND, FAULTS, LASTINGS, Fault, GracefulStop
 from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
@@ -57,6 +57,7 @@ class Sort:
         late: Whether it strikes after the operation.
         sized: Whether it lasts a number of ms.
         mild: Whether its option is the mildest.
+        short: Whether its option is a length, and not the longest.
     """
 
     row: Row
@@ -65,6 +66,7 @@ class Sort:
     late: bool
     sized: bool
     mild: bool
+    short: bool
 
 
 _SORTS: Final[dict[tuple[type[Fault], Phase, Sizes], tuple[Sort, ...]]] = {}
@@ -82,9 +84,9 @@ def _sorts(kind: type[Fault], phase: Phase, sizes: Sizes) -> tuple[Sort, ...]:
 
 def _sort_of(fault: Fault) -> Sort:
     late = fault.site.phase == "after"
-    return Sort(
-        row_of(fault), fault.kind, rank(fault), late, is_a_length(fault), not option_of(fault)
-    )
+    sized = is_a_length(fault)
+    short = sized or (fault.options == LASTINGS and fault.option != LASTINGS[-1])
+    return Sort(row_of(fault), fault.kind, rank(fault), late, sized, not option_of(fault), short)
 
 
 def candidates(
