@@ -164,7 +164,7 @@ class OpenRedis(OpenStore):
         self.address = read(definition.url)
         self.writing: Surface = CHANGING if definition.persistence == "always" else UNSAVED
         self.server = FakeServer(version=(7, 4))
-        self.server.lock = _Unheld()
+        self.server.lock = _Unheld()  # type: ignore[assignment]
         self.lives = 1
         self.aside: set[str] = set()
         self.lasting_ms = 0  # the longest time that a key was given to live
