@@ -53,6 +53,7 @@ ADAPTERS: Final = {
     "psycopg": "chaosharness.adapters.databases.psycopg",
     "psycopg2": "chaosharness.adapters.databases.psycopg2",
     "redis": "chaosharness.adapters.databases.redis",
+    "requests": "chaosharness.adapters.http.requests",
     "socketserver": "chaosharness.adapters.socketserver",
     "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",
     "sqlalchemy.sql.elements": "chaosharness.adapters.databases.compiled",

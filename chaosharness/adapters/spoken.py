@@ -32,16 +32,33 @@ def led_through(library: str) -> list[str]:
     frame: FrameType | None = sys._getframe(1)
     found = [library]
     while frame is not None:
-        file = frame.f_code.co_filename
-        if is_theirs(frame):
-            if not is_installed(file):
-                break
-            if _is_packaged(file):
-                package = str(frame.f_globals.get("__name__", library)).partition(".")[0]
-                if package != found[-1]:
-                    found.append(package)
+        name, file = frame.f_globals.get("__name__"), frame.f_code.co_filename
+        package = _KNOWN.get((name, file))
+        if package is None:
+            package = _KNOWN[name, file] = _package(frame, library)
+        if package == _OWN:
+            break
+        if package and package != found[-1]:
+            found.append(package)
         frame = frame.f_back
     return found
+
+
+_OWN: Final = "."
+_KNOWN: Final[dict[tuple[object, str], str]] = {}
+"""The package of a module in a file; nothing where it counts for none, `_OWN` of the user's."""
+
+
+def _package(frame: FrameType, library: str) -> str:
+    """Return the package of a frame, as `_KNOWN` has it."""
+    if not is_theirs(frame):
+        return ""
+    file = frame.f_code.co_filename
+    if not is_installed(file):
+        return _OWN
+    if not _is_packaged(file):
+        return ""
+    return str(frame.f_globals.get("__name__", library)).partition(".")[0]
 
 
 @lru_cache(maxsize=4_096)

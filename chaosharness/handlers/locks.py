@@ -93,11 +93,14 @@ def _owner(scope: Scope) -> Any:
 def _state(scope: Scope, lock: Any) -> State:
     """Return what a lock is like for a scope."""
     states = scope.incarnation.locks
-    state: State | None = states.get(lock)
-    if state is None:
-        state = states[lock] = State()
-        if _really_locked(lock):
-            state.owner = _OUTSIDE
+    return states.get(lock) or _first_seen(states, lock)
+
+
+def _first_seen(states: dict[Any, State], lock: Any) -> State:
+    """Return what a lock is like that this incarnation has not touched, or has free again."""
+    state = states[lock] = State()
+    if _really_locked(lock):
+        state.owner = _OUTSIDE
     return state
 
 
@@ -121,17 +124,20 @@ def take(scope: Scope, lock: Any, blocking: bool, timeout: float, again: bool) -
         timeout: For how long at most, in seconds; -1 for ever.
         again: Whether its owner may take it again (`RLock`).
     """
-    if not blocking and timeout != -1:
-        raise ValueError("can't specify a timeout for a non-blocking call")
-    if timeout < 0 and timeout != -1:
-        raise ValueError("timeout value must be a non-negative number")
-    state = _state(scope, lock)
+    if timeout != -1:
+        if not blocking:
+            raise ValueError("can't specify a timeout for a non-blocking call")
+        if timeout < 0:
+            raise ValueError("timeout value must be a non-negative number")
+    states = scope.incarnation.locks
+    state = states.get(lock) or _first_seen(states, lock)
+    owner = _owner(scope)
     if state.owner is None:
-        state.owner = _owner(scope)
+        state.owner = owner
         state.by = scope
         state.depth = 1
         return True
-    if again and state.owner is _owner(scope):
+    if again and state.owner is owner:
         state.depth += 1
         return True
     if not blocking or timeout == 0:
@@ -145,18 +151,24 @@ def give_back(scope: Scope, lock: Any, again: bool) -> None:
     Raises:
         RuntimeError: It is not locked; or, of an `RLock`, not by this code.
     """
-    state = _state(scope, lock)
+    states = scope.incarnation.locks
+    state = states.get(lock) or _first_seen(states, lock)
     if again and state.owner is not _owner(scope):
         raise RuntimeError("cannot release un-acquired lock")
     if state.owner is None:
-        del scope.incarnation.locks[lock]
+        del states[lock]
         raise RuntimeError("release unlocked lock")
     state.depth -= 1
-    if state.depth <= 0:
+    if state.depth > 0:
+        return
+    if state.waiters or state.owner is _OUTSIDE:
         _let_go(scope, lock, state)
+    else:
+        del states[lock]
 
 
 def _let_go(scope: Scope, lock: Any, state: State) -> None:
+    """Hand a lock on; one that was locked before the run is free in this incarnation."""
     if state.waiters:
         waiter = state.waiters.popleft()
         state.owner = _owner(waiter.scope)
@@ -303,7 +315,11 @@ def _for_lock(kind: Any, again: bool) -> dict[str, Any]:
         return take_it(scope, self, True, -1, again)
 
     def __exit__(self: Any, *error: object) -> None:
-        release(self)
+        scope = get()
+        if scope is None:
+            real_release(self)
+        else:
+            give_it_back(scope, self, again)
 
     return {
         "acquire": acquire,

@@ -11,6 +11,8 @@ Not modelled:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 from kombu.utils.url import parse_url
@@ -29,9 +31,18 @@ def _establish(real: Any, self: Any) -> Any:
     return real(self)
 
 
+@cache
+def _has_librabbitmq(real: Callable[[], Any]) -> Any:
+    """Return what the first connection of this process was told: each looks for it on the disk."""
+    return real()
+
+
 LIBRARY: Final = Library(
     "kombu",
     part="failover",
     tested=">=5.4,<6",
-    seams=(Seam("kombu.connection:Connection._establish_connection", ("self",), _establish),),
+    seams=(
+        Seam("kombu.connection:Connection._establish_connection", ("self",), _establish),
+        Seam("kombu.connection:supports_librabbitmq", (), _has_librabbitmq),
+    ),
 )

@@ -31,6 +31,7 @@ from typing import Any, Final
 from kombu.transport.virtual.base import QoS as VirtualQoS
 
 from chaosharness.adapters.amqp.reading import Inbox
+from chaosharness.adapters.celery.rousing import ROUSED
 from chaosharness.adapters.databases.redis import Connection, line_to, taken
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.spoken import note_spoken
@@ -46,9 +47,6 @@ from chaosharness.stores.redis.redis import OpenRedis
 TAKE: Final = surface(before=(StoreOutage,), also=(Crash, Pause), also_after=(LostReply,))
 
 _PUSH: Final = (b"LPUSH", b"RPUSH")
-
-ROUSED: Final = "roused"
-"""What has whoever waits look up, though nothing has come."""
 
 
 class _Holder:
@@ -323,15 +321,6 @@ def _gave_back(cycle: Any) -> bool:
                 book.scanned = False
             return True
     return False
-
-
-def rouse(incarnation: Incarnation) -> None:
-    """Have a worker look up that waits."""
-    for store in incarnation.world.states.values():
-        book = store.kept.get("celery") if isinstance(store, OpenRedis) else None
-        for one, inbox in [] if book is None else book.waiting:
-            if one is incarnation:
-                inbox.put(ROUSED)
 
 
 def _wait(cycle: Any, scope: Scope, until_ms: int | None) -> bool:

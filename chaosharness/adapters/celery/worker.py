@@ -34,7 +34,7 @@ from kombu.asynchronous.timer import Timer
 from chaosharness.adapters.celery.command import SLOTS, options_of
 from chaosharness.adapters.celery.own import put
 from chaosharness.adapters.celery.pool import Inline, Prefork, Slots
-from chaosharness.adapters.celery.redis import rouse
+from chaosharness.adapters.celery.rousing import rouse
 from chaosharness.adapters.celery.shutdown import listen
 from chaosharness.handlers.port import current_scope
 

@@ -18,6 +18,7 @@ Not modelled:
 from __future__ import annotations
 
 from collections import deque
+from functools import cache
 from queue import Empty, Queue
 from threading import Event
 from typing import Any, Final
@@ -555,6 +556,13 @@ def _callbacks(real: Any, self: Any, data: Any) -> None:
     dict.update(self, {key.upper(): value for key, value in data.items()})
 
 
+def _know_the_version() -> None:
+    """Look for redis-py's own version once: each client reads it from the disk."""
+    look = getattr(redis.utils, "get_lib_version", None)
+    if look is not None:
+        redis.utils.get_lib_version = cache(look)
+
+
 _READS: Final = ("self", "connection", "command_name", "options")
 _GETS: Final = ("self", "command_name", "keys", "options")
 _PUTS: Final = ("self", "connection")
@@ -572,4 +580,5 @@ LIBRARY: Final = Library(
         Seam("redis.asyncio.connection:ConnectionPool.get_connection", _GETS, _get_async),
         Seam("redis.asyncio.connection:ConnectionPool.release", _PUTS, _release_async),
     ),
+    warm=_know_the_version,
 )

@@ -29,7 +29,10 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
-MET: Final = ("ssl", "anyio", "asgiref", "httpx", "urllib3", "stripe", "aiohttp", "flask", "django")
+MET: Final = (
+    *("ssl", "anyio", "asgiref", "httpx", "urllib3", "requests"),
+    *("stripe", "aiohttp", "flask", "django"),
+)
 """The packages that are met: clients, and what applications run on."""
 
 _KEY: Final = {"key": "idempotency-key"}

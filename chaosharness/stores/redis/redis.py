@@ -129,6 +129,25 @@ class RedisStore:
         return OpenRedis(self, world)
 
 
+class _Unheld:
+    """The lock of a server that nobody else is at: one command of it goes on at a time."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Have it."""
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def _is_owned(self) -> bool:
+        return True
+
+
 class OpenRedis(OpenStore):
     """A Redis server during one run."""
 
@@ -145,6 +164,7 @@ class OpenRedis(OpenStore):
         self.address = read(definition.url)
         self.writing: Surface = CHANGING if definition.persistence == "always" else UNSAVED
         self.server = FakeServer(version=(7, 4))
+        self.server.lock = _Unheld()  # type: ignore[assignment]
         self.lives = 1
         self.aside: set[str] = set()
         self.lasting_ms = 0  # the longest time that a key was given to live
@@ -231,14 +251,15 @@ class OpenRedis(OpenStore):
         It is removed with the next command. A time that was over when it was given (`EXPIRE` of 0)
         is code that deletes; and what is set again has a new life.
         """
-        now = self.world_time()
+        now, gone = self.world_time(), self._ran_out
         for number, db in self.server.dbs.items():
             for key, item in db._dict.items():
-                name = _named(number, key)
-                if item.expireat is None or item.expireat > now:
-                    self._ran_out.pop(name, None)
-                elif item.expireat > self._seen_at:
-                    self._ran_out[name] = _plain(item.value)
+                end = item.expireat
+                if end is None or end > now:
+                    if gone:
+                        gone.pop(_named(number, key), None)
+                elif end > self._seen_at:
+                    gone[_named(number, key)] = _plain(item.value)
         self._seen_at = now
 
     def see_lives(self) -> None:
