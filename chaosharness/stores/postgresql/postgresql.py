@@ -56,7 +56,7 @@ DEADLOCK_MS: Final = 1_000
 _SEQUENCE: Final = re.compile(r"\b(?:(?:big|small)?serial|identity|sequence)\b", re.IGNORECASE)
 
 
-def _as_sql(schema: object) -> str:
+def _as_sql(schema: str | Any) -> str:
     return sql_of(schema, "postgresql", "PostgreSQL")
 
 

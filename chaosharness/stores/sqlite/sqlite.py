@@ -54,7 +54,7 @@ _NUMBERS: Final = count(1)
 _positive: Final = allowed.whole(1)
 
 
-def _as_sql(schema: object) -> str:
+def _as_sql(schema: str | Any) -> str:
     return sql_of(schema, "sqlite", "SQLite")
 
 
