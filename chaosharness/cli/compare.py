@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chaosharness.cli.screen import put, say, unheard
+from chaosharness.cli.telling import refuse_unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,16 +61,24 @@ def compare(
     """
     import attrs
 
+    from chaosharness.cli.run import after_each_run, progress_bar
     from chaosharness.search.comparison import compared, ends_of
     from chaosharness.search.target import full_target, load_target
 
+    if page is not None:
+        refuse_unwritable(page.parent)
     with unheard():
         systems = [load_target(full_target(target)) for target in targets]
         calm = [system.calm().history for system in systems]
         if between is not None:
             _check_effects(between, calm)
         between = between or ends_of(calm)
-        found = [compared(system, runs_max=budget, between=between) for system in systems]
+        with progress_bar(quiet=as_json) as bar:
+            told = after_each_run(bar)
+            found = [
+                compared(system, runs_max=budget, between=between, on_progress=told)
+                for system in systems
+            ]
     if page is not None:
         _write(page, targets, found)
     if as_json:

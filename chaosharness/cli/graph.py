@@ -9,6 +9,7 @@ import click
 
 from chaosharness.cli.configured import target_argument
 from chaosharness.cli.screen import count, put, say, unheard
+from chaosharness.cli.telling import refuse_unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +57,8 @@ def graph(target: str, faults: int, static: bool, mermaid: bool, page: Path | No
     from chaosharness.system.wiring import static_graph
     from chaosharness.system.wiring.shapes import step_graphs
 
+    if page is not None:
+        refuse_unwritable(page.parent)
     with unheard():
         system = load_target(full_target(target))
         if static:
@@ -98,10 +101,11 @@ def _write(
 
 
 def _graph_of(system: System, faults: int) -> tuple[EventGraph, int]:
-    """Return what the calm run and those with faults have shown."""
+    """Return what the calm run and those with faults have shown; say meanwhile how far it is."""
     import attrs
 
     from chaosharness.checkers.reactions import event_graph
+    from chaosharness.cli.run import after_each_run, progress_bar
     from chaosharness.search.explore import explore
     from chaosharness.system.run import OBSERVERS
 
@@ -117,7 +121,15 @@ def _graph_of(system: System, faults: int) -> tuple[EventGraph, int]:
     if faults:
         token = OBSERVERS.set((*OBSERVERS.get(), see))
         try:
-            explore(system, properties=(), faults_max=faults, runs_max=RUNS_MAX)
+            with progress_bar(quiet=False) as bar:
+                told = after_each_run(bar)
+                explore(
+                    system,
+                    properties=(),
+                    faults_max=faults,
+                    runs_max=RUNS_MAX,
+                    on_progress=told,
+                )
         finally:
             OBSERVERS.reset(token)
     return found, runs

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,7 +16,7 @@ from chaosharness.cli.configured import FROM_0, FROM_1, MODES, Seconds, target_a
 from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED
 from chaosharness.cli.screen import Unprinted, count, errors, put, say, screen_width, unheard
 from chaosharness.cli.stopping import until_told_to_stop
-from chaosharness.cli.telling import Telling
+from chaosharness.cli.telling import Telling, refuse_unwritable
 
 if TYPE_CHECKING:
     from chaosharness.search.exploration import Progress as Seen
@@ -108,6 +109,8 @@ def run(
     from chaosharness.search.explore import explore
     from chaosharness.search.target import full_target, load_target
 
+    for folder in filter(None, (report, *map(_folder_of, (junit, sarif)))):
+        refuse_unwritable(folder)
     told = Telling(report, redact, aloud=not as_json)
     campaign = None
     with (
@@ -134,7 +137,7 @@ def run(
             target=target,
             workers=workers,
             dask=dask or "",
-            on_progress=_after_each_run(bar, look),
+            on_progress=after_each_run(bar, look),
             on_found=told.tell,
             on_calm=told.hear,
         )
@@ -155,7 +158,14 @@ def run(
     return told.end(_EXIT[campaign.result])
 
 
-def _after_each_run(bar: Bar | Lines | None, look: Callable[[], None]) -> Callable[[Seen], None]:
+def _folder_of(file: str | None) -> Path | None:
+    """Return where a file is to be written."""
+    return None if file is None else Path(file).parent
+
+
+def after_each_run(
+    bar: Bar | Lines | None, look: Callable[[], None] = lambda: None
+) -> Callable[[Seen], None]:
     """Return what is done after each run: show it, and see whether to go on."""
 
     def seen(progress: Seen) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from errno import EACCES
 from pathlib import Path
 from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,27 @@ if TYPE_CHECKING:
     from chaosharness.campaign import Campaign
     from chaosharness.counterexample import Counterexample
     from chaosharness.system.run import Run
+
+
+def refuse_unwritable(folder: str | Path) -> None:
+    """Refuse a folder in which nothing can be written, before a search and not after it.
+
+    Nothing is made: what is not there yet is looked for in the nearest folder that is.
+
+    Raises:
+        ChaosharnessError: Says why.
+    """
+    place = Path(folder).absolute()
+    nearest = next(one for one in (place, *place.parents) if os.path.lexists(one))
+    if not nearest.is_dir():
+        why = f"{nearest.name} is no folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        why = os.strerror(EACCES)
+    else:
+        return
+    raise ChaosharnessError(
+        f"the report cannot be written to {folder}: {why}. Choose another folder; nothing was run."
+    )
 
 
 class Telling:

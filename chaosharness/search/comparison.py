@@ -5,7 +5,7 @@ Everything is counted in runs. Nothing here ranks: a system that claims less bre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 import attrs
@@ -17,6 +17,7 @@ from chaosharness.checkers.reactions import event_graph
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.search.claims import chosen
+from chaosharness.search.exploration import Progress
 from chaosharness.search.explore import explore
 from chaosharness.system import System
 from chaosharness.system.given import wired_at
@@ -160,7 +161,11 @@ class Compared:
 
 
 def compared(
-    system: System, *, runs_max: int = 1_000, between: tuple[str, str] | None = None
+    system: System,
+    *,
+    runs_max: int = 1_000,
+    between: tuple[str, str] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Compared:
     """Run a system calm, and with each kind of fault alone, and say what came of it.
 
@@ -169,6 +174,7 @@ def compared(
         runs_max: Runs for each kind of fault, at most.
         between: Two effects, such as `bank.charge` and `courier.book`: where would a new step
             between them go?
+        on_progress: Called after each run.
     """
     claims = chosen(system, None)
     calm = explore(system, properties=claims, faults_max=0, runs_max=1, mode="small-first")
@@ -176,7 +182,7 @@ def compared(
     tested = _tested(calm)
     survival = {CALM: _survival(calm, 0, set())}
     for kind in FAULTS:
-        found = _struck(system, kind, runs_max)
+        found = _struck(system, kind, runs_max, on_progress)
         tested |= _tested(found)
         survival[kind.__name__] = _survival(found, 1, already)
     history = system.calm().history
@@ -197,9 +203,20 @@ def _unproved(system: System, history: History) -> str:
     return reason and f"{reason}{wired_at(system.given())}"
 
 
-def _struck(system: System, kind: type[Fault], runs_max: int) -> Campaign:
+def _struck(
+    system: System,
+    kind: type[Fault],
+    runs_max: int,
+    on_progress: Callable[[Progress], None] | None,
+) -> Campaign:
     return explore(
-        system, faults_max=1, runs_max=runs_max, mode="small-first", kinds=[kind], thorough=True
+        system,
+        faults_max=1,
+        runs_max=runs_max,
+        mode="small-first",
+        kinds=[kind],
+        thorough=True,
+        on_progress=on_progress,
     )
 
 

@@ -37,8 +37,11 @@ from chaosharness.search.backend import BACKEND
 from chaosharness.search.heap import settled_heap
 from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis
 from chaosharness.search.memory import Memory
+from chaosharness.search.plan import PLAN, Leg, MakePlan
+from chaosharness.search.planner import Planner
+from chaosharness.search.portfolio import Portfolio
 from chaosharness.search.write_up import counterexample_of, violation_of
-from chaosharness.strategies.drawing import ITEMS_MAX
+from chaosharness.strategies.drawing import ITEMS_MAX, Deck
 from chaosharness.strategies.places import places
 from chaosharness.strategies.schedules import checked_kinds, schedules
 from chaosharness.strategies.workloads import workloads
@@ -100,6 +103,11 @@ def chaos_test(
         NothingProved: When it runs: nothing broke, and nothing was put to the test.
         Nondeterminism: When it runs: the failing run is not the same a second time, or the
             calm run is not what it was before all others.
+
+    Warns:
+        UserWarning: Nothing broke, and there were too few runs for every schedule with one fault
+            of the workload that is tried first; or a claim was never put to the test; or
+            somebody is waited for who does not come in the workload.
     """
     if not isinstance(system, System):
         raise InvalidDefinition(
@@ -384,6 +392,7 @@ class Campaign:
         self._begun_at = 0.0
         self._cut_short = False
         self._by_body = False
+        self._lead: Planner | None = None
 
     @contextmanager
     def judged(self, *, by_body: bool) -> Iterator[None]:
@@ -417,6 +426,8 @@ class Campaign:
         self._nondeterminism = None
         self._begun_at = perf_counter()
         self._cut_short = False
+        self._lead = None
+        token = PLAN.set(partial(self._planned, PLAN.get()))
         try:
             with settled_heap():
                 yield
@@ -424,9 +435,17 @@ class Campaign:
             if self._nondeterminism is not None:
                 raise self._nondeterminism from None  # not what Hypothesis makes of it
             raise
+        finally:
+            PLAN.reset(token)
         watch.end()
         if Phase.generate in self.settings.phases:
             self._conclude()
+
+    def _planned(self, make: MakePlan, deck: Deck) -> Sequence[Leg]:
+        """Return the plan of this test, and remember who leads it."""
+        legs = make(deck)
+        self._lead = legs[0].planner
+        return legs
 
     def is_over(self) -> bool:
         """Say whether the time of this test is over. What was found is still made small."""
@@ -513,6 +532,8 @@ class Campaign:
                 UserWarning,
                 *self._place,
             )
+        elif words := self._left():
+            warnings.warn_explicit(f"{self.test.system.name}: {words}", UserWarning, *self._place)
         for words in self._waiting():
             name = self.test.system.name
             warnings.warn_explicit(f"{name}: {words}", UserWarning, *self._place)
@@ -525,6 +546,20 @@ class Campaign:
                 UserWarning,
                 *self._place,
             )
+
+    def _left(self) -> str:
+        """Say how much of the single faults was not run, with the workload that is tried first."""
+        lead = self._lead
+        if not self.claims or not isinstance(lead, Portfolio):
+            return ""
+        level = lead.levels()[1]
+        if level.complete or level.total is None:
+            return ""
+        return (
+            f"nothing broke in {runs_in_words(self._runs)}, in which {level.tried:,} of "
+            f"{level.total:,} schedules with one fault were run of the first workload: say "
+            "runs=... for more of them, or have check(...) go through all"
+        )
 
     def _waiting(self) -> tuple[str, ...]:
         """Say who is waited for in the calm run, and does not come in this workload."""

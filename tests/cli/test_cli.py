@@ -338,13 +338,39 @@ def test_without_a_command_the_help_is_shown_and_nothing_is_called_wrong():
     assert result.output.startswith("Usage: ")
 
 
-def test_an_unwritable_report_folder_is_said_and_nothing_is_left(shop):
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--report", "out"), ("--report", "out/in"), ("--junit", "out/a.xml"), ("--sarif", "out/b")],
+)
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_search(shop, option, value):
     Path("out").write_text("a file, not a folder")
+    result = chaos("run", f"{shop}:broken", "--faults", 1, option, value)
+    assert result.exit_code == 3
+    assert "BROKEN" not in result.output
+    words = "out is no folder. Choose another folder; nothing was run."
+    (line,) = result.output.splitlines()
+    assert line.startswith("chaosharness: the report cannot be written to out")
+    assert line.endswith(words)
+    assert Path("out").read_text() == "a file, not a folder"
+
+
+@pytest.mark.parametrize("command", ["graph", "compare"])
+def test_a_page_that_cannot_be_written_is_refused_before_any_run(shop, command):
+    Path("out").write_text("a file, not a folder")
+    targets = [f"{shop}:broken", f"{shop}:shop"][: 1 if command == "graph" else 2]
+    result = chaos(command, *targets, "--html", "out/page.html")
+    assert result.exit_code == 3
+    assert "out is no folder" in result.output
+
+
+def test_a_folder_that_can_be_written_to_no_more_loses_no_finding(shop):
+    Path("out").mkdir()
+    name = "shop-never-charged-twice.json"
+    Path("out", name).mkdir()  # stands where the file is to go: nobody knew it before
     result = chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out")
     assert result.exit_code == 3
     assert "BROKEN: never charged twice" in result.output
     assert "the report cannot be written to out" in result.output
-    assert Path("out").read_text() == "a file, not a folder"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """`chaosharness graph`."""
 
+import pytest
 from click.testing import CliRunner
 
-from chaosharness.cli import main
+from chaosharness.cli import main, run
 
 
 def test_it_prints_who_reacts_to_what() -> None:
@@ -10,6 +11,20 @@ def test_it_prints_who_reacts_to_what() -> None:
     assert shown.exit_code == 0, shown.output
     assert "payments.on_order does bank.charge" in shown.output
     assert "seen in 1 run of 'order flow'" in shown.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["graph", "models.small.watchers:watchers"],
+        ["compare", "models.small.trip:trip", "models.small.tickets:tickets", "--budget", "5"],
+    ],
+)
+def test_how_far_it_is_is_told_meanwhile_and_not_among_what_it_prints(words, monkeypatch) -> None:
+    monkeypatch.setattr(run, "LINE_EVERY_S", 0.0)
+    shown = CliRunner().invoke(main, words)
+    assert " runs, 1 fault in a schedule" in shown.stderr
+    assert "in a schedule" not in shown.stdout
 
 
 def test_a_circle_is_named_and_makes_it_fail() -> None:

@@ -28,8 +28,8 @@ def test_check_raises_what_is_broken_with_the_smallest_schedule():
     text = str(caught.value)
     assert text.splitlines()[0] == "never charged twice: o1 was charged twice"
     assert "Smallest schedule (1 fault, found after " in text
-    late = "Schedule((Delay(Site('payments.on_order/bank.charge'), lasting='timeout'),))"
-    assert late in text
+    lost = "Schedule((LostReply(Site('payments.on_order/bank.charge', 'after')),))"
+    assert lost in text
     assert "Workload: [{'cents': 500, 'id': 'o1'}]" in text
 
 

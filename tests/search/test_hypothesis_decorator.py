@@ -175,6 +175,26 @@ def test_a_claim_that_was_never_put_to_the_test_is_a_warning():
     assert caught[0].filename == __file__
 
 
+def test_too_few_runs_for_every_single_fault_are_a_warning_and_enough_of_them_none():
+    def chaos(runs):
+        words = {"workload": ORDERS[:1], "faults_max": 1, "kinds": [Crash], "settings": quiet()}
+
+        @chaos_test(planted.right(), runs=runs, **words)
+        def test_checkout():
+            """Nothing to add."""
+
+        return test_checkout
+
+    words = r"shop: nothing broke in 9 runs, in which \d of (\d+) schedules with one fault were run"
+    with pytest.warns(UserWarning, match=words) as caught:
+        chaos(9)()
+    (warning,) = caught
+    assert warning.filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chaos(400)()
+
+
 def test_several_failures_at_once_carry_what_the_first_does():
     def none_of(kind):
         def judge(evidence):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
@@ -22,6 +23,11 @@ from chaosharness.search.workers.serve import IDLE_S, begin, leave
 
 CONNECT_S: Final = 5
 RETRIES: Final = 2
+
+NOBODY_S: Final = 30
+"""So long a cluster may be without any worker: one that is started anew takes some seconds."""
+
+_LOOK_S: Final = 1
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -70,11 +76,35 @@ class Relay:
 
     def _result(self, task: Any, batch: int, places: Sequence[int]) -> list[bytes]:
         try:
-            done: list[bytes] = task.result()
+            done: list[bytes] = self._waited_for(task)
         except Exception as error:
-            words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            words = " ".join(str(error).split())
+            if not isinstance(error, ChaosharnessError):
+                words = f"{type(error).__name__}: {words}"
             return [_encode(Answer(batch, place, error=words)) for place in places]
         return done
+
+    def _waited_for(self, task: Any) -> list[bytes]:
+        """Return what a task came to; raise where nobody is left to do it, for long enough.
+
+        The engine itself would wait for ever: somebody might come.
+        """
+        nobody_s = 0
+        while not task.done():
+            wait([task], _LOOK_S)
+            nobody_s = 0 if self.client.ncores() else nobody_s + _LOOK_S
+            if nobody_s >= NOBODY_S:
+                raise ChaosharnessError(
+                    f"no worker: the Dask cluster has had none for {NOBODY_S} s, start some"
+                )
+        done: list[bytes] = task.result()
+        return done
+
+
+def wait(tasks: Sequence[Any], seconds: float) -> None:
+    """Wait until tasks are done, but no longer than that."""
+    with suppress(TimeoutError):
+        import_module("distributed").wait(tasks, timeout=seconds)
 
 
 def serve(channel: Channel, relay: Relay) -> None:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import types
 
+import msgspec
 import pytest
 
 from chaosharness import explore
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
-from chaosharness.search.workers import hands
+from chaosharness.search.workers import hands, relay
+from chaosharness.search.workers.messages import Answer
 from tests.search.planted import right, two
 
 CLUSTER = """
@@ -81,3 +83,52 @@ def test_a_scheduler_in_this_process_is_refused(monkeypatch):
     )
     with pytest.raises(InvalidDefinition, match="lives in this process"):
         told(dask="tcp://127.0.0.1:9")
+
+
+class Task:
+    """A unit that is done when it was asked about so many times; None: never."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def done(self):
+        if self.after:
+            self.after -= 1
+        return self.after == 0
+
+    def result(self):
+        return [b"" if self.after == 0 else b"?"]
+
+
+class Cluster:
+    """A client of a cluster that has these workers, whenever it is asked."""
+
+    def __init__(self, *workers, after=None):
+        self.workers = iter(workers)
+        self.after = after
+
+    def submit(self, *what, **how):
+        return Task(self.after)
+
+    def ncores(self):
+        return next(self.workers, {})
+
+
+def relay_to(cluster, monkeypatch):
+    monkeypatch.setattr(relay, "wait", lambda tasks, seconds: None)
+    found = object.__new__(relay.Relay)
+    found.client, found.brief = cluster, b""
+    return found
+
+
+def test_a_cluster_whose_last_worker_is_gone_is_one_clear_line_and_no_wait_for_ever(monkeypatch):
+    (answer,) = relay_to(Cluster({"a": 1}), monkeypatch).answers(3, [(0, [])])
+    told = msgspec.msgpack.decode(answer, type=Answer)
+    assert told.error == "no worker: the Dask cluster has had none for 30 s, start some"
+    assert (told.batch, told.place) == (3, 0)
+
+
+def test_a_worker_that_is_started_anew_is_waited_for(monkeypatch):
+    gone = [{}] * (relay.NOBODY_S - 1)
+    cluster = Cluster({"a": 1}, *gone, {"b": 1}, *gone, after=2 * relay.NOBODY_S)
+    assert relay_to(cluster, monkeypatch).answers(3, [(0, [])]) == [b""]
