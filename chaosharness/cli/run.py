@@ -109,8 +109,9 @@ def run(
     from chaosharness.search.explore import explore
     from chaosharness.search.target import full_target, load_target
 
-    for folder in filter(None, (report, *map(_folder_of, (junit, sarif)))):
-        refuse_unwritable(folder)
+    for folder in (report, _folder_of(junit), _folder_of(sarif)):
+        if folder is not None:
+            refuse_unwritable(folder)
     told = Telling(report, redact, aloud=not as_json)
     campaign = None
     with (

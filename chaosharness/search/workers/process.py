@@ -16,13 +16,16 @@ import attrs
 import msgspec
 
 from chaosharness.errors import ChaosharnessError
-from chaosharness.kernel.deadline import OutOfTime
+from chaosharness.kernel.deadline import OutOfTime, deadline
 from chaosharness.schedule import Schedule
 from chaosharness.search.workers.channel import Channel, Closed, Late
 from chaosharness.search.workers.messages import Answer, Farewell, Faults, Units
 
 PATIENCE_S: Final = 120.0
 """How long a process may take for one unit, in real seconds: far more than the watchdog gives."""
+
+LOOK_S: Final = 0.5
+"""Who waits for a process looks so often whether the search was ended: Ctrl-C does not wait."""
 
 TRIES: Final = 3
 """Processes that may die of one unit, before it is called its fault."""
@@ -75,11 +78,28 @@ class Worker:
         Raises:
             Closed: It is gone.
             Late: It says nothing.
+            OutOfTime: The search is over meanwhile.
         """
         while True:
-            found = _read_answer.decode(self.channel.receive(patience_s))
+            left_s = self._waited(patience_s)
+            found = _read_answer.decode(self.channel.receive(left_s))
             if (found.batch, found.place) == (batch, place):
                 return found
+
+    def _waited(self, patience_s: float) -> float:
+        """Wait for news, and look now and then whether somebody ends the search.
+
+        Returns:
+            What is left of the patience.
+        """
+        is_over = deadline()
+        while is_over is not None and patience_s > 0:
+            if self.channel.has_news(min(patience_s, LOOK_S)):
+                return patience_s
+            patience_s = max(patience_s - LOOK_S, 0)
+            if is_over():
+                raise OutOfTime
+        return patience_s
 
     def last_words(self, patience_s: float) -> Farewell | None:
         """Return what it says at its end; None if it says nothing."""

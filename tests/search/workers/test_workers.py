@@ -10,9 +10,12 @@ import pytest
 
 from chaosharness import External, Property, Schedule, System, explore
 from chaosharness.errors import ChaosharnessError, InvalidDefinition, Nondeterminism
+from chaosharness.kernel.deadline import called_off_when
 from chaosharness.search.planner import batch_sizes
 from chaosharness.search.seen import Examiner
+from chaosharness.search.workers.channel import Channel, Late
 from chaosharness.search.workers.pool import Pool
+from chaosharness.search.workers.process import Worker
 from chaosharness.search.workers.wire import Wire
 from tests.search.planted import Registry, one, right, two
 from tests.search.workers.subjects import OWN, loud
@@ -279,3 +282,18 @@ def test_numbers_that_make_no_sense_are_refused():
         explore(two(), workers=-1)
     with pytest.raises(InvalidDefinition, match="processes cannot be started by 'thread'"):
         explore(two(), runs_max=20, workers=1, start="thread")
+
+
+def test_who_waits_for_a_process_hears_that_the_search_was_ended():
+    reads, writes = os.pipe()
+    waiting = object.__new__(Worker)
+    waiting.channel = Channel(reads, writes)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), called_off_when(stop):
+        waiting.answer(1, 0, 60.0)
+    with pytest.raises(Late), called_off_when(lambda: False):
+        waiting.answer(1, 0, 0.6)
+    waiting.channel.close()
