@@ -195,15 +195,22 @@ def _adapter_of(package: str) -> ModuleType:
     """Return the module that meets a library.
 
     Raises:
-        InvalidDefinition: Something that it takes from the library is not there.
+        InvalidDefinition: Something that it takes from the library is not there; or another
+            library is not, by which it stands for this one.
     """
     try:
         return import_module(ADAPTERS[package])
     except ImportError as error:
         top = package.partition(".")[0]
-        if (error.name or "").partition(".")[0] != top:
-            raise
         name = next(iter(packages_distributions().get(top, ())), top)
+        missing = (error.name or "").partition(".")[0]
+        if missing not in (top, "", "chaosharness") and isinstance(error, ModuleNotFoundError):
+            raise InvalidDefinition(
+                f"{name} is stood for inside a run by way of {missing}, which is not installed: "
+                f"pip install {missing}, or the extra of chaosharness for {name}"
+            ) from None
+        if missing != top:
+            raise
         raise InvalidDefinition(
             f"{name} {version_of(name)} is not as its adapter knows it: {error.msg}. Install a "
             "version that the extra of chaosharness for it asks for, or report this one"

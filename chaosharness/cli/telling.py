@@ -189,6 +189,20 @@ class Telling:
             say("Reports:")
             for one in self._files:
                 say(f"  {one}")
+        if older := self._older():
+            say(
+                f"{count(len(older), 'counterexample')} of earlier searches still there: "
+                f"chaosharness replay {older[0]}{' and so on' * (len(older) > 1)} says what is fixed"
+            )
+
+    def _older(self) -> list[str]:
+        """Return the files of counterexamples that this search has not written."""
+        if self.folder is None or not self._files:
+            return []
+        mine = {Path(one).name for one in self._files}
+        histories = sorted(Path(self.folder).glob("*.history.json"))
+        files = (path.with_name(path.name.replace(".history.json", ".json")) for path in histories)
+        return [str(path) for path in files if path.is_file() and path.name not in mine]
 
 
 def say_slips(found: Sequence[Counterexample], redact: tuple[str, ...]) -> None:

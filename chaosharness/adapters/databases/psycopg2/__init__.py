@@ -18,6 +18,7 @@ from typing import Any, Final
 from chaosharness.adapters.databases.psycopg2.engines import DRIVER as DRIVER
 from chaosharness.adapters.databases.psycopg2.engines import engine_on_psycopg as engine_on_psycopg
 from chaosharness.adapters.dispatch import Library, Swap, inside
+from chaosharness.errors import InvalidDefinition
 
 
 def _connecting(real: Any) -> Any:
@@ -29,7 +30,13 @@ def _connecting(real: Any) -> Any:
     ) -> Any:
         if not inside():
             return real(dsn, connection_factory, cursor_factory, **options)
-        from chaosharness.adapters.databases.psycopg2.connections import connected
+        try:
+            from chaosharness.adapters.databases.psycopg2.connections import connected
+        except ModuleNotFoundError as error:
+            raise InvalidDefinition(
+                f"psycopg2.connect: inside a run psycopg 3 speaks with the server for it, and "
+                f"{error.name} is not installed: pip install 'chaosharness[postgresql]'"
+            ) from None
 
         return connected(real, dsn, connection_factory, cursor_factory, options)
 
