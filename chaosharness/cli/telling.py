@@ -190,9 +190,10 @@ class Telling:
             for one in self._files:
                 say(f"  {one}")
         if older := self._older():
+            others = " and so on" * (len(older) > 1)
             say(
                 f"{count(len(older), 'counterexample')} of earlier searches still there: "
-                f"chaosharness replay {older[0]}{' and so on' * (len(older) > 1)} says what is fixed"
+                f"chaosharness replay {older[0]}{others} says what is fixed"
             )
 
     def _older(self) -> list[str]:
