@@ -324,12 +324,19 @@ class Shrinker:
         examples = range(lab.plain_from, len(lab.stock))
         plain = tuple(examples)[: len(self.workload)]
         plain += self.workload[len(plain) :]
-        if self._same_items(plain) or self._try(self.faults, plain):
+        if self._same_items(plain) or self._try_items(plain):
             return
         for at, number in enumerate(plain):
             mixed = (*self.workload[:at], number, *self.workload[at + 1 :])
             if not self._same_items(mixed) and lab.may_run(self._reserve):
-                self._try(self.faults, mixed)
+                self._try_items(mixed)
+
+    def _try_items(self, workload: Workload) -> bool:
+        """Try other items; not those that the entry does not take, such as two of one id."""
+        try:
+            return self._try(self.faults, workload)
+        except InvalidDefinition:
+            return False
 
     def _same_items(self, workload: Workload) -> bool:
         plain = plain_items(self.lab.items(workload))

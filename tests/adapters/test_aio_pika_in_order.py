@@ -179,6 +179,6 @@ def test_a_first_minute_in_which_a_queue_is_not_bound_yet_is_no_finding():
 
 def test_what_is_marked_before_it_is_done_is_still_found():
     system = campus(marks_first=True)
-    found = explore(system, [idempotent()], kinds=[Crash], faults_max=1, runs_max=60)
+    found = explore(system, properties=[idempotent()], kinds=[Crash], faults_max=1, runs_max=60)
     said = [one.findings[0].summary for one in found.counterexamples]
     assert any("held" in one for one in said)

@@ -278,7 +278,6 @@ def test_what_is_lost_without_acknowledgements_is_named():
         (ConsumerConfig(ack_policy=AckPolicy.ALL), "ack_policy=all where bus has explicit"),
         (ConsumerConfig(deliver_policy=DeliverPolicy.NEW), "deliver_policy=new where bus has all"),
         (ConsumerConfig(ack_wait=5), "ack_wait=5000000000 where bus has 30000000000"),
-        (ConsumerConfig(headers_only=True), "headers_only=True is not modelled"),
         (
             ConsumerConfig(filter_subjects=["orders.paid"]),
             "filters=orders.paid where bus has orders.p",

@@ -216,6 +216,7 @@ SHOWN = {
     "taskiq": "tests/adapters/test_taskiq.py",
     "temporalio": HERE,
     "temporalio.worker": HERE,
+    "requests": HERE,
     "urllib3": HERE,
     "uuid_utils": HERE,
 }

@@ -262,7 +262,7 @@ ROWS = {
         lambda: last_word(fifo=True),
     ),
     "a topic delivers twice": (
-        *(Duplicate, "bus.publish news", counted_once),
+        *(Duplicate, "bus.", counted_once),
         fanned_out,
         lambda: fanned_out(by_id=True),
     ),

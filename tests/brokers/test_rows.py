@@ -183,8 +183,8 @@ SITES |= {
         )
     },
 }
-CORE = {("publish", "core"), ("deliver", "core")}
-"""What nats-py alone gets to: `tests/adapters/test_nats_listening.py`."""
+CORE = {("publish", "core"), ("deliver", "core"), ("publish", "bucket")}
+"""What nats-py alone gets to: `tests/adapters/test_nats_listening.py`, `test_nats_buckets.py`."""
 
 
 @cache

@@ -97,7 +97,7 @@ def test_a_lost_answer_to_a_read_is_nobodys_unless_somebody_claims():
     assert [one.data["times"] for one in again] == [1, 2]
     assert again[1].at_ms >= 60_000  # not before it has been idle for a minute
     counted = smallest(shop(workers.counting), faults_max=1)
-    assert counted.findings[0].summary.startswith("cache has value=")
+    assert counted.findings[0].summary.startswith("cache lacks the row (key=billed, value=1)")
 
 
 def forward(order):

@@ -93,5 +93,5 @@ def test_of_requests_of_one_client_that_overtake_each_other_it_is_asked():
 
 
 def test_what_is_added_once_more_is_told_all_the_same():
-    campaign = explore(rebate(remembers=False), faults_max=1, runs_max=60)
+    campaign = explore(rebate(remembers=False), faults_max=1, runs_max=200)
     assert any("db.spent" in one.findings[0].place for one in campaign.counterexamples)

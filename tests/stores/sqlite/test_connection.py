@@ -361,7 +361,7 @@ def test_a_schema_that_does_not_run_is_refused_at_once_with_the_statement():
     )
     with pytest.raises(InvalidDefinition, match="opens a transaction and leaves it"):
         SQLite("db", "BEGIN; CREATE TABLE a (id);")
-    with pytest.raises(InvalidDefinition, match="is SQL text, not None"):
+    with pytest.raises(InvalidDefinition, match="is SQL text, or SQLAlchemy's tables"):
         SQLite("db", None)
 
 
