@@ -134,6 +134,8 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
                 yield f"{_in(nearest)} {usual}"
                 return
             yield f"{party} did {method}{one.what} {often}{owner}; {_in(nearest)} {usual}"
+        case "effect left" if one.instead:
+            yield f"{whose} ends as {one.instead!r}, and yet {one.place}{one.what} stands"
         case "effect left":
             yield f"{whose} ends as if it had never come, and yet {one.place}{one.what} stands"
         case "effect lost" if one.instead and one.instead != BY_TIMING:

@@ -358,3 +358,46 @@ def test_goods_that_stay_held_for_a_declined_order_are_asked_about_without_any_f
     assert one.place == "goods.kept"
     assert "already without faults: item 2 (o2) ends as 'declined'" in one.summary
     assert found(shop(listens=True)) == []
+
+
+def account() -> System:
+    """Pays if there is enough, and writes that down after it: who comes meanwhile sees as much."""
+    system = System("account")
+    queues = {"pay": Queue("quorum", dead_letter="parked"), "parked": Queue()}
+    bus = system.add(RabbitMQ("bus", queues=queues))
+    schema = "CREATE TABLE account (cents INT); INSERT INTO account VALUES (100);"
+    payments = "CREATE TABLE payments (id TEXT PRIMARY KEY, state TEXT);"
+    store, bank = system.add(SQLite("db", schema + payments)), system.add(Gateway("bank"))
+
+    @system.service("payments")
+    def build(env: Any) -> None:
+        db, client = env.connect(store), env.client(bank)
+
+        def on_pay(one: dict) -> None:
+            if db.execute("SELECT 1 FROM payments WHERE id = ?", (one["id"],)).fetchone():
+                return
+            (left,) = db.execute("SELECT cents FROM account").fetchone()
+            if left >= one["cents"]:
+                client.charge(one["id"], one["cents"], key=one["id"])
+            with db:
+                enough = left >= one["cents"]
+                row = (one["id"], "paid" if enough else "refused")
+                db.execute("INSERT OR IGNORE INTO payments VALUES (?, ?)", row)
+                if enough:
+                    db.execute("UPDATE account SET cents = cents - ?", (one["cents"],))
+
+        env.consume(bus, "pay", on_pay)
+
+    @system.entry(examples=[{"id": "p1", "cents": 80}, {"id": "p2", "cents": 70}])
+    def pay(env: Any, one: dict) -> None:
+        env.publisher(bus)("pay", one)
+
+    return system
+
+
+def test_what_stands_for_an_item_is_told_with_the_word_in_which_it_ends() -> None:
+    late = Delay(Site("payments.on_pay/bank.charge"), lasting="timeout")
+    told = [one.summary for one in found(account(), late) if one.kind == "effect left"]
+    assert told[0] == (
+        "item 1 (p1) ends as 'refused', and yet bank.charge(cents=80, order=p1) stands"
+    )
