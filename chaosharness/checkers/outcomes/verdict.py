@@ -21,6 +21,7 @@ from chaosharness.checkers.outcomes.clients import (
     never_cancelled,
 )
 from chaosharness.checkers.outcomes.composition import Composition, Unit
+from chaosharness.checkers.outcomes.declined import OPTIONAL
 from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
 from chaosharness.checkers.outcomes.for_good import as_a_transaction, ends_of, refusals_of
 from chaosharness.checkers.outcomes.keys import keys_reused
@@ -32,7 +33,6 @@ from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
     ENDS_BADLY,
-    OPTIONAL,
     but_what_failed,
     ended_badly,
     forgotten,
