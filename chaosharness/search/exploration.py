@@ -19,7 +19,7 @@ from chaosharness.checkers.proof import did_nothing, failed, unproved
 from chaosharness.checkers.property import Property
 from chaosharness.counterexample import Counterexample, items_for
 from chaosharness.errors import ChaosharnessError, Nondeterminism
-from chaosharness.faults import FAULTS, Fault
+from chaosharness.faults import FAULTS, Fault, Poison
 from chaosharness.kernel.deadline import IsOver, OutOfTime, called_off_when
 from chaosharness.kernel.history import History
 from chaosharness.kernel.rest import RanOn
@@ -263,11 +263,22 @@ class Exploration:
             return "time"
         if self.news is None or not self._calm:
             return ""
-        if not self.news.quiet_for(self.searched, found=bool(self.found)):
+        harmed = self._has_harm()
+        if not self.news.quiet_for(self.searched, found=harmed):
             return ""
-        if self.found or not self.planner.finishes(self._left_to_spend()):
+        if harmed or not self.planner.finishes(self._left_to_spend()):
             return "quiet"
         return ""
+
+    def _has_harm(self) -> bool:
+        """Say whether something was found that more than an unreadable message has done.
+
+        Code that does not skip such a message yet is told so soon, and has other mistakes as well.
+        """
+        return any(
+            not all(isinstance(fault, Poison) for fault in found.schedule) or not found.schedule
+            for found in self.found
+        )
 
     def is_over(self) -> bool:
         """Say whether nothing is left to learn: every property is settled, or nothing counts."""
@@ -614,4 +625,4 @@ class Exploration:
 
     def _last_news(self) -> int:
         assert self.news is not None
-        return self.news.causes_at if self.found else self.news.facts_at
+        return self.news.causes_at if self._has_harm() else self.news.facts_at

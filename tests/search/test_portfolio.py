@@ -143,6 +143,38 @@ def test_a_search_that_found_something_ends_when_nothing_new_comes():
     assert [one.result for one in campaign.standings] == ["violated", "unknown"]
 
 
+def test_a_search_that_found_only_a_message_that_nobody_can_read_goes_on():
+    """Whoever does not skip such a message has other mistakes as well."""
+    system = System("projection")
+    bus = system.add(Kafka("bus", topics={"orders": 2, "placed": 2, "shown": 2}))
+    store = system.add(SQLite("db", "CREATE TABLE orders (id TEXT PRIMARY KEY)"))
+
+    @system.service("relay")
+    def relay(env):
+        publish = env.publisher(bus)
+        for topic, onto in (("orders", "placed"), ("placed", "shown")):
+            env.consume(bus, topic, lambda o, onto=onto: publish(onto, o, key=o["id"]), group=topic)
+
+    @system.service("board", replicas=2)
+    def board(env):
+        db = env.connect(store)
+
+        def on_shown(order):
+            with db:
+                db.execute("INSERT OR IGNORE INTO orders VALUES (?)", (order["id"],))
+
+        env.consume(bus, "shown", on_shown)
+
+    @system.entry(examples=[{"id": "o1"}, {"id": "o2"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    campaign = explore(system, faults_max=1)
+    assert {one.property for one in campaign.counterexamples} == {"poison blocks nobody"}
+    assert campaign.searched > campaign.counterexamples[0].found_after + 100
+    assert campaign.coverage.levels[1].complete
+
+
 @pytest.mark.slow
 def test_a_search_without_a_finding_ends_as_unknown_where_it_cannot_finish_its_level():
     campaign = explore(right(), faults_max=3, runs_max=2_000)

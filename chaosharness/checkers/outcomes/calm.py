@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
+from chaosharness.checkers.outcomes.declined import ends_as_if_not_declined
 from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
+from chaosharness.checkers.outcomes.given_up import HOLDING, noted_given_up, says_given_up
 from chaosharness.checkers.outcomes.keys import keys_reused
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_rows, lost_values
-from chaosharness.checkers.outcomes.sanity import HELD, can_be_undone, rows_held, rows_standing
-from chaosharness.checkers.outcomes.taken import changed_by
+from chaosharness.checkers.outcomes.sanity import can_be_undone, rows_held, rows_standing
+from chaosharness.checkers.outcomes.taken import HELD, changed_by
 from chaosharness.checkers.outcomes.timers import GIVEN_UP
 from chaosharness.checkers.outcomes.told import clients_told_no, ignored
 from chaosharness.checkers.outcomes.values import is_number, spelled, words_of
 from chaosharness.checkers.reading import read
-
-ENDED_SO: Final = re.compile(
-    r"(workflow|execution|dag run|saga) "
-    r"(failed|timed[ _]out|aborted|cancell?ed|terminated|compensated)"
-)
-"""What engines note of a workflow that did not come to its end."""
 
 AT_ONCE = "more at once"
 """What a difference that only shows when items come at once has for its `instead`."""
@@ -36,19 +31,8 @@ AT_ONCE = "more at once"
 IGNORED: Final = "ignored"
 """The kind of a question: nothing comes of an item, which would lead to something by itself."""
 
-HOLDING: Final = frozenset(
-    (
-        *("allocate", "authorise", "authorize", "block", "book", "capture", "charge", "debit"),
-        *("hold", "lock", "reserve"),
-    )
-)
-"""Words in the names of methods that take something for a while, until it is given back."""
-
 GIVEN_BACK: Final = GIVEN_UP | {"available", "free", "freed", "open", "refunded", "returned"}
 """Words of rows that say that nothing holds what they are about any more."""
-
-UNDONE: Final = GIVEN_UP | {"compensated"}
-"""Words of rows that say that their item came to nothing: also where nothing was left to undo."""
 
 BY_TIMING = "by timing"
 """Likewise, for one that other latencies show."""
@@ -97,6 +81,7 @@ def wrong(clean: Clean, composition: Composition) -> list[Difference]:
     held += [one for item in clean.everyone for one in rows_held(clean, clean.calm, item)]
     held += _rows_of_failed_workflows(clean)
     held += _rows_of_given_up(clean)
+    held += ends_as_if_not_declined(clean)
     return found or _by_timing(clean, composition) or [*held, *_ignored(clean)]
 
 
@@ -159,7 +144,7 @@ def _held(clean: Clean) -> Iterator[Difference]:
     Or where a third party refused something to it after that was done, and an engine says how it
     ended. A question: a room that stays booked for a trip that has failed may be meant.
     """
-    ends = {item: _given_up(clean, item) for item in clean.everyone}
+    ends = {item: says_given_up(clean.calm, item) for item in clean.everyone}
     well = [item for item, word in ends.items() if not word]
     usual = {place for item in well for place, _, _ in clean.calm.ledger.get(item, ())}
     for item, word in ends.items():
@@ -168,7 +153,9 @@ def _held(clean: Clean) -> Iterator[Difference]:
             place = spelled_place(entry[0])
             holds = not words_in(entry[0][2]).isdisjoint(HOLDING)
             holds = holds or (undone and can_be_undone(clean, entry))
-            held = entry[0] in usual or (_noted(clean, item) and _is_before(clean, entry))
+            held = entry[0] in usual or (
+                noted_given_up(clean.calm, item) and _is_before(clean, entry)
+            )
             if holds and held and (place, word) not in clean.options.may_end:
                 yield Difference(
                     STANDS, item, place, word, f"{place}{spelled(entry[1])}", source=entry[0][1]
@@ -186,7 +173,7 @@ def _is_before(clean: Clean, entry: Entry) -> bool:
 
 def _rows_of_failed_workflows(clean: Clean) -> Iterator[Difference]:
     """Yield rows of items whose workflow has failed, and which hold what those of others do."""
-    ended = {item: _noted(clean, item) for item in clean.everyone}
+    ended = {item: noted_given_up(clean.calm, item) for item in clean.everyone}
     usual = {one for item, word in ended.items() if not word for one in clean.calm.words(item)}
     for item, word in ended.items():
         if word:
@@ -195,17 +182,31 @@ def _rows_of_failed_workflows(clean: Clean) -> Iterator[Difference]:
 
 def _rows_of_given_up(clean: Clean) -> Iterator[Difference]:
     """Yield rows that are held for an item which says that it was given up: a room, which was there
-    before it came, and says something else where it never does.
+    before it came, and says something else where it never does; or a reservation of its own,
+    where that of an item which came to its end says something else.
     """
-    for item in clean.everyone:
-        word = _given_up(clean, item)
+    ends = {item: says_given_up(clean.calm, item) for item in clean.everyone}
+    used = {
+        place
+        for item, word in ends.items()
+        for place, row in (() if word else clean.calm.own.get(item, ()))
+        if not _held_words(row)
+    }
+    for item, word in ends.items():
         gone = clean.without([item]) if word else None
-        for place, row in changed_by(clean, clean.calm, item, gone) if gone is not None else ():
-            held = sorted(text for text in words_of(row) if words_in(text) & HELD)
+        rows = changed_by(clean, clean.calm, item, gone) if gone is not None else Counter()
+        mine = clean.calm.own.get(item, Counter()) if word else Counter()
+        rows |= Counter({one: n for one, n in mine.items() if one[0] in used})
+        for place, row in rows:
+            held = _held_words(row)
             where = spelled_place(place)
             if held and (where, word) not in clean.options.may_end:
                 what = f"the row in {where}, which says {held[0]!r},"
                 yield Difference(STANDS, item, where, word, what, source=place[1])
+
+
+def _held_words(row: Any) -> list[str]:
+    return sorted(text for text in words_of(row) if words_in(text) & HELD)
 
 
 def _ignored(clean: Clean) -> Iterator[Difference]:
@@ -228,26 +229,6 @@ def _ignored(clean: Clean) -> Iterator[Difference]:
 
 def _entries(out: Outcome, item: int) -> Iterator[Entry]:
     return ((place, what) for place, what, _ in out.ledger.get(item, ()))
-
-
-def _given_up(clean: Clean, item: int) -> str:
-    """Return in which word an item says that it was given up: its rows, or else its workflow."""
-    words = sorted(text for _, text in clean.calm.words(item) if words_in(text) & UNDONE)
-    return words[0] if words else _noted(clean, item)
-
-
-def _noted(clean: Clean, item: int) -> str:
-    """Return what an engine notes of the workflow of an item that did not come to its end.
-
-    Or what it returned: a workflow that undoes and says so has ended as it should.
-    """
-    noted = clean.calm.noted.get(item, ())
-    return min((one for one in noted if ENDED_SO.fullmatch(one) or _gives_up(one)), default="")
-
-
-def _gives_up(noted: str) -> bool:
-    _, returned, word = noted.partition("returned: ")
-    return bool(returned) and bool(words_in(word) & GIVEN_UP)
 
 
 def _topics(out: Outcome, item: int) -> frozenset[Place]:

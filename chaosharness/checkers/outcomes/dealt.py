@@ -27,6 +27,9 @@ from chaosharness.kernel.history import History
 SAME: Final = "same number"
 """The kind of a finding: two items have one number."""
 
+ANEW: Final = "counted anew"
+"""The kind of a question: may two items have one number, since a restart begins to count again?"""
+
 APART: Final = Plan(gap_ms=FAR_APART_MS)
 RESTARTED: Final = Plan(gap_ms=FAR_APART_MS, restart="between")
 OTHER_CLOCK: Final = Plan(gap_ms=FAR_APART_MS, start_ms=3_011, clock_ms=-61_003)
@@ -53,6 +56,7 @@ class Dealt:
         self._family = family
         self._count = count
         self._places: tuple[Where, ...] | None = None
+        self._anew: set[Where] = set()
 
     def _columns(self, plan: Plan) -> Columns:
         run = self._family.run(plan)
@@ -60,7 +64,7 @@ class Dealt:
 
     @property
     def places(self) -> tuple[Where, ...]:
-        """Where numbers are dealt out, and are so in each clean run."""
+        """Where numbers are dealt out, and are so in each clean run; or but for a restart."""
         if self._places is None:
             found = [one for one in self._candidates() if not words_in(one[1][-1]) & UNMOVED]
             self._places = tuple(self._always_dealt(found)) if found else ()
@@ -91,13 +95,18 @@ class Dealt:
         ]
         if not candidates:
             return
-        turned = self._columns(backwards)
-        others = [self._columns(plan) for plan in (OTHER_CLOCK, RESTARTED)]
+        turned, clocked = self._columns(backwards), self._columns(OTHER_CLOCK)
+        restarted = self._columns(RESTARTED)
         for one in candidates:
             mine, theirs = Counter(apart[one]), Counter(turned.get(one, ()))
             same = _numbers(apart[one]) == _numbers(turned.get(one, ()))
-            steady = all(Counter(other.get(one, ())) == mine for other in others)
-            if same and steady and mine != theirs and is_dealt(turned[one]):
+            steady = Counter(clocked.get(one, ())) == mine
+            if not (same and steady and mine != theirs and is_dealt(turned[one])):
+                continue
+            if Counter(restarted.get(one, ())) == mine:
+                yield one
+            elif _begins_anew(one, apart, restarted):
+                self._anew.add(one)
                 yield one
 
     def shared(self, history: History) -> Iterator[Difference]:
@@ -111,8 +120,9 @@ class Dealt:
                 for one, other in combinations(sorted(items), 2):
                     if self._by_two(history, where, items[one], items[other], one, other):
                         place = f"{spelled_place(where[0])}.{'.'.join(where[1])}"
+                        kind = ANEW if where in self._anew else SAME
                         yield Difference(
-                            SAME, other, place, str(number), f"item {one}", source=where[0][1]
+                            kind, other, place, str(number), f"item {one}", source=where[0][1]
                         )
 
     def _owned(self, history: History) -> dict[Where, dict[int, dict[int, set[int]]]]:
@@ -164,3 +174,16 @@ class Dealt:
             and data.get("rows", 1)
             and (owners.home(entity) or owners.owner(data, 0)) == item
         }
+
+
+def _begins_anew(where: Where, apart: Columns, restarted: Columns) -> bool:
+    """Say whether a restart between two items has them get one number: it was kept in memory.
+
+    Not where something beside it says in which life it was given: a number of the process, say.
+    """
+    place, _ = where
+    now = restarted.get(where, ())
+    if len(now) != len(apart[where]) or is_dealt(now):
+        return False
+    beside = (one for one in restarted if one[0] == place and one != where)
+    return not any(is_dealt(restarted[one]) and not is_dealt(apart.get(one, ())) for one in beside)

@@ -16,6 +16,9 @@ from chaosharness.externals.external import KEYS
 STANDS: Final = "stands"
 """The kind of a question: may what was done stand, although its item was given up?"""
 
+AMONG: Final = "among others"
+"""What a difference has for its `instead` if it counts all effects of a method, which differ."""
+
 NOBODY: Final[frozenset[int]] = frozenset()
 
 
@@ -285,8 +288,9 @@ class Comparison:
         for (place, what), less in (theirs - mine).items():
             if not self.options.is_optional(place):
                 there = mine[place, what]
+                instead = "" if there else _with_other_numbers((place, what), mine - theirs)
                 yield Difference(
-                    "effect lost", item, spelled_place(place), spelled(what), "", (), there,
+                    "effect lost", item, spelled_place(place), spelled(what), instead, (), there,
                     there + less, place[1],
                 )  # fmt: skip
 
@@ -311,15 +315,17 @@ class Comparison:
         if done:
             count, usual = times_done(seen, item, entry), done
         kind = "effect left" if absent else "effect twice" if usual else "effect new"
+        instead = ""
         if kind == "effect new":  # the same, with other words: a number of its own
             here = sum(times for (where, _), times in mine.items() if where == place)
             there = sum(times for (where, _), times in theirs.items() if where == place)
             if here > there > 0:
                 kind, count, usual = "effect twice", here, there
+                instead = AMONG if usual > 1 else ""
         standing = self.ledgers.standing(seen, item)
         events = tuple(index for where, said, index in standing if (where, said) == entry)
         name = spelled_place(place)
-        return Difference(kind, item, name, spelled(what), "", events, count, usual, place[1])
+        return Difference(kind, item, name, spelled(what), instead, events, count, usual, place[1])
 
     def _not_undone(self, item: int, seen: Outcome, entry: Entry) -> Difference:
         """Say that something stands which is done in the clean run as well, and undone again."""
@@ -346,6 +352,23 @@ class Comparison:
                     "message new", item, spelled_place(place), spelled(what), "", events,
                     source=place[1],
                 )  # fmt: skip
+
+
+def _with_other_numbers(entry: Entry, others: Counter[Entry]) -> str:
+    """Return what was done in the place of an effect, if only numbers are others: an amount."""
+    place, what = entry
+    usual = _wordings(what)
+    for where, instead in others:
+        if where == place and instead != what and usual and _wordings(instead) == usual:
+            return spelled(instead)
+    return ""
+
+
+def _wordings(what: Any) -> dict[tuple[str, ...], Any]:
+    """Return the leaves of a value, numbers by their kind alone; nothing if no text names it."""
+    found = dict(masked_leaves(what))
+    named = any(isinstance(leaf, str) and leaf != STAR for leaf in found.values())
+    return {path: 0 if is_number(leaf) else leaf for path, leaf in found.items()} if named else {}
 
 
 def rows_differ(item: int, more: Counter[Entry], less: Counter[Entry]) -> Iterator[Difference]:

@@ -13,8 +13,10 @@ from chaosharness.checkers.outcomes import calm as calm_run
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
 from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.outcome import REMEMBERED, Options, Outcome
+from chaosharness.checkers.outcomes.given_up import says_given_up
+from chaosharness.checkers.outcomes.outcome import REMEMBERED, Options, Outcome, spelled_place
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, CleanRun, Family, Plan
+from chaosharness.checkers.outcomes.values import spelled
 from chaosharness.checkers.outcomes.verdict import Verdict
 from chaosharness.checkers.outcomes.words import findings
 from chaosharness.checkers.proof import kept_in_hand
@@ -146,6 +148,7 @@ class Judge:
         found = self._wrong(verdict)
         if not _is_over(evidence.history):
             found = [one for one in found if one.kind in UNFINISHED]
+        found = [_with_its_word(verdict, one) for one in found]
         return findings(self.clean, found, evidence.history, nearest=verdict.nearest)
 
     def _wrong(self, verdict: Verdict) -> list[Difference]:
@@ -169,6 +172,22 @@ class Judge:
         right = not other.wrong()
         verdict.by_history = verdict.by_history or other.by_history
         return right
+
+
+def _with_its_word(verdict: Verdict, one: Difference) -> Difference:
+    """Return an effect that stands with the word in which its item ends, if it says that it was
+    given up: it does not end as if it had never come, and what is usual is nothing new."""
+    clean, seen = verdict.clean, verdict.whole
+    if one.kind == "effect left":
+        words = seen.words(one.item) - clean.calm.words(one.item)
+        said = sorted(text for _, text in words if not clean.reader.owners.of(text))
+        return attrs.evolve(one, instead=said[0]) if said else one
+    if one.kind != "effect new":
+        return one
+    usual = clean.ledgers.net(clean.calm, one.item)
+    word = says_given_up(seen, one.item, clean.calm)
+    stands = any((spelled_place(at), spelled(what)) == (one.place, one.what) for at, what in usual)
+    return attrs.evolve(one, kind="effect left", instead=word) if word and stands else one
 
 
 def _moved(found: list[Difference], then: Outcome, now: Outcome) -> list[Difference]:

@@ -541,13 +541,17 @@ def _came_again(history: History, index: int, message: int) -> bool:
 def _taken_and_lost(history: History, message: int) -> bool:
     """Say whether a loop took a dead letter from where it was kept, and lost it.
 
-    It acknowledged the copy, and then failed, or died where it goes on with others.
+    It acknowledged the copy, and then failed, or died where it goes on with others. Or a handler
+    has done nothing with it, and nobody has it any more: what is only logged is kept for nobody.
     """
     reading = read(history)
     copies = {at for at in history.places_of("publish") if _stands_for(history, at) == message}
     taken = [one for one in reading.handed.values() if one.sent.index in copies]
-    if not taken or any(one.work or one.by_handler for one in taken):
+    if not taken or any(one.work for one in taken):
         return False
+    if any(one.by_handler for one in taken):
+        told = {reading.roots[at] for at in history.places_of("note")}
+        return all(one.handled >= 0 and one.acked >= 0 and one.index not in told for one in taken)
     for one in taken:
         goes_on = any(
             other.group == one.group and other.acked >= 0 and other.work

@@ -16,6 +16,7 @@ from chaosharness.checkers.outcomes.begun import (
     words_of_the_begun,
 )
 from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.declined import OPTIONAL
 from chaosharness.checkers.outcomes.differences import (
     STANDS,
     UNDOES,
@@ -23,27 +24,17 @@ from chaosharness.checkers.outcomes.differences import (
     moves,
     times_done,
 )
+from chaosharness.checkers.outcomes.given_up import stands_for_nothing
 from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.masks import AMOUNTS
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import is_the_same
-from chaosharness.checkers.outcomes.taken import taken_for_nothing
+from chaosharness.checkers.outcomes.taken import HELD, taken_for_nothing
 from chaosharness.checkers.outcomes.taken_back import not_taken_back
 from chaosharness.checkers.outcomes.told import No
 from chaosharness.checkers.outcomes.values import is_number, is_record, spelled
 from chaosharness.faults import LostReply, LostRequest
-
-OPTIONAL = "optional"
-"""The kind of a question: may this effect be missing?"""
-
-HELD: Final = frozenset(
-    (
-        *("allocated", "authorised", "authorized", "blocked", "booked", "held", "hold"),
-        *("locked", "reserved"),
-    )
-)
-"""Words of rows that hold something for a while, until it is given back or used."""
 
 UNDER_WAY: Final = frozenset(
     (
@@ -289,6 +280,7 @@ class _Refused:
             or [*self._stands_in_failed_workflow()]
             or [*self._stands_where_told_otherwise()]
             or [*self._stands_beside_what_was_undone()]
+            or [*stands_for_nothing(self.clean, self.out, self.item, self.less)]
             or [*rows_held(self.clean, self.out, self.item)]
             or [*not_taken_back(self.clean, self.out, self.item, self._failed())]
             or [*self._taken_for_nothing()]
@@ -599,7 +591,9 @@ class _Refused:
     def _given_up(self) -> list[Difference]:
         """Return what stands although the same words leave nothing at another refusal."""
         for operation, other in self._others():
-            if self.clean.ledgers.net(other, self.item) or other.shared != self.gone.shared:
+            if self.clean.ledgers.net(other, self.item):
+                continue
+            if other.shared not in (self.gone.shared, self.out.shared):  # as held there as here
                 continue
             rows = self.rows.standing(other)
             if (self.nothing and not rows) or not self._is_alike(other, rows):

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from typing import Any, Final
 
+from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.begun import said_by_numbers
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import STANDS, Difference
+from chaosharness.checkers.outcomes.differences import STANDS, Difference, nearest
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, spelled_place
-from chaosharness.checkers.outcomes.values import spelled
+from chaosharness.checkers.outcomes.values import Path, is_number, masked_leaves, spelled, words_of
+
+HELD: Final = frozenset(
+    (
+        *("allocated", "authorised", "authorized", "blocked", "booked", "held", "hold"),
+        *("locked", "reserved"),
+    )
+)
+"""Words of rows that hold something for a while, until it is given back or used."""
 
 
 def changed_by(clean: Clean, out: Outcome, item: int, gone: Outcome) -> Counter[Entry]:
@@ -41,8 +51,34 @@ def taken_for_nothing(
     if not word:
         return
     usual = changed_by(clean, clean.calm, item, gone)
-    for place, row in changed_by(clean, out, item, gone) & usual:
+    for place, row in changed_by(clean, out, item, gone):
         where = spelled_place(place)
+        if (place, row) not in usual and not _is_partly_taken(clean, item, (place, row), gone):
+            continue
         if (where, word) not in clean.options.may_end:
             what = f"the row {spelled(row)} in {where}, which is another without it,"
             yield Difference(STANDS, item, where, word, what, source=place[1])
+
+
+def _is_partly_taken(clean: Clean, item: int, entry: Entry, gone: Outcome) -> bool:
+    """Say whether a row is neither as if an item had been served nor as if it had never come: its
+    balance has less, as usual, or what is held for it has more."""
+    place, row = entry
+    usual = clean.calm.shared + clean.calm.own.get(item, Counter[Entry]())
+    named = [*words_of(row)]  # another count of what failed is another row
+    served, without = (
+        [other for where, other in rows if where == place and [*words_of(other)] == named]
+        for rows in (usual, gone.shared)
+    )
+    if not served or not without:
+        return False
+    there, absent = (_numbers(nearest(rows, [row])[0]) for rows in (served, without))
+    return any(
+        value != absent.get(path, value)
+        and (value == there.get(path) or bool(path and words_in(path[-1]) & HELD))
+        for path, value in _numbers(row).items()
+    )
+
+
+def _numbers(row: Any) -> dict[Path, Any]:
+    return {path: value for path, value in masked_leaves(row) if is_number(value)}

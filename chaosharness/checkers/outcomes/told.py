@@ -33,6 +33,9 @@ OF_CODE: Final = re.compile(
 )
 """Errors of a database that say something about the code, and nothing about the weather."""
 
+UNREACHED: Final = re.compile(r"OperationalError|[Cc]onnection refused")
+"""Errors of a store that could not be asked: no statement of it is in the history."""
+
 LATE: Final = ("timeout", "long")
 LATER_MS: Final = 5_000
 """How much later than in the calm run the work of an item ends, to be late."""
@@ -298,7 +301,7 @@ def _fails(clean: Clean, history: History, begin: int, end: int) -> bool:
         _, kind, _, operation, entity, _, _, data = raw[at]
         if kind in ("fault", "crash"):
             return True
-        if kind == "raised" and "OperationalError" in str((data or {}).get("error", "")):
+        if kind == "raised" and UNREACHED.search(str((data or {}).get("error", ""))):
             return True
         if kind == "reply" and data.get("outcome") in ("failed", "unknown"):
             if (operation, entity, _answer(kind, data)) not in usual:

@@ -21,9 +21,11 @@ from chaosharness.checkers.outcomes.clients import (
     never_cancelled,
 )
 from chaosharness.checkers.outcomes.composition import Composition, Unit
+from chaosharness.checkers.outcomes.declined import OPTIONAL
 from chaosharness.checkers.outcomes.differences import STANDS, Difference, moves
 from chaosharness.checkers.outcomes.for_good import as_a_transaction, ends_of, refusals_of
 from chaosharness.checkers.outcomes.keys import keys_reused
+from chaosharness.checkers.outcomes.left_beside import left_beside
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged_twice
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.outdated import is_overwritten
@@ -31,7 +33,6 @@ from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import are_gone, put_off, without
 from chaosharness.checkers.outcomes.sanity import (
     ENDS_BADLY,
-    OPTIONAL,
     but_what_failed,
     ended_badly,
     forgotten,
@@ -703,7 +704,7 @@ class Verdict:
         said = {item: self._new_words(item, known) for item in sorted(items)}
         new = [item for item in sorted(items) if said[item]]
         if any(self._stands(item) for item in new) or {*new} != items or not new:
-            return self.best
+            return [*left_beside(self.clean, self.seen, self.first), *self.best]
         if any(one.item == 0 for one in self.first) or not self.overwritten.isdisjoint(items):
             return self.best
         words = [pair for item in new for pair in said[item]]

@@ -9,7 +9,8 @@ from chaosharness.checkers.harm import rank
 from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING, IGNORED
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.clients import ORDER
-from chaosharness.checkers.outcomes.differences import STANDS, Difference
+from chaosharness.checkers.outcomes.dealt import ANEW
+from chaosharness.checkers.outcomes.differences import AMONG, STANDS, Difference
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK
 from chaosharness.checkers.outcomes.outcome import REMEMBERED
 from chaosharness.checkers.outcomes.timers import TIMER
@@ -18,7 +19,7 @@ from chaosharness.checkers.payload import ids_in
 from chaosharness.checkers.property import Finding
 from chaosharness.kernel.history import History
 
-QUESTIONS: Final = OF_A_RUN | {IGNORED}
+QUESTIONS: Final = OF_A_RUN | {ANEW, IGNORED}
 CALM_WORDS: Final = "already without faults"
 BARE: Final = "()"
 """A row of which nothing is compared but that it is there: all that it holds is drawn."""
@@ -73,7 +74,7 @@ def _is_unwanted(clean: Clean, one: Difference) -> bool:
 
 def _data(clean: Clean, one: Difference, nearest: str) -> dict[str, Any]:
     data: dict[str, Any] = {"what": one.what, "nearest": nearest}
-    if one.instead:
+    if one.instead and one.instead != AMONG:
         data["instead"] = one.instead
     if clean.family.failed:
         data["not compared with"] = list(clean.family.failed)
@@ -128,9 +129,17 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
         case "effect twice":
             usual = "once at most" if one.usual == 1 else f"{one.usual} times at most"
             often = _times(max(one.count, 2))
+            if one.instead == AMONG:
+                yield f"{party} did {method} {often}{owner}, {method}{one.what} among them; "
+                yield f"{_in(nearest)} {usual}"
+                return
             yield f"{party} did {method}{one.what} {often}{owner}; {_in(nearest)} {usual}"
+        case "effect left" if one.instead:
+            yield f"{whose} ends as {one.instead!r}, and yet {one.place}{one.what} stands"
         case "effect left":
             yield f"{whose} ends as if it had never come, and yet {one.place}{one.what} stands"
+        case "effect lost" if one.instead and one.instead != BY_TIMING:
+            yield f"{party} did {method}{one.instead}{owner}; {_in(nearest)} {method}{one.what}"
         case "effect lost":
             often = f"only {_times(one.count)}" if one.count else "never"
             yield f"{party} did {method}{one.what} {often}{owner}; {_in(nearest)} "
@@ -222,6 +231,11 @@ def _question(one: Difference, whose: str) -> str:
         return (
             f"{whose} ends as {one.what!r}, and {one.instead} stands: may it, as somebody sees to "
             f"it? If so: may_end=[({one.place!r}, {one.what!r})]"
+        )
+    if one.kind == ANEW:
+        return (
+            f"{whose} has {one.place}={one.what}, and {one.instead} as well, since a restart "
+            f"begins to count again: may two have the same? If so: ignore=[{one.place!r}]"
         )
     if one.kind == ORDER:
         where = ".".join(one.place.split(".")[:2])

@@ -1,5 +1,7 @@
 """Numbers that are dealt out: they may differ from run to run, and no two may be the same."""
 
+import uuid
+
 import pytest
 
 from chaosharness import Crash, Gateway, Kafka, Pause, SQLite, System, idempotent
@@ -89,6 +91,52 @@ def test_a_number_that_two_items_have_after_a_fault_is_found():
     assert found[0].summary.endswith(
         "as well: when they come one after another, no two have the same"
     )
+
+
+def counted(*, life: bool = False, saved: bool = False) -> System:
+    """Numbers from 1 that are kept in memory; with the life of the process, or saved."""
+    system = System("counted")
+    bus = system.add(Kafka("bus", topics={"orders": 1}))
+    tables = "CREATE TABLE invoices (id TEXT PRIMARY KEY, life TEXT, no INTEGER);"
+    store = system.add(SQLite("db", tables))
+
+    @system.service("billing")
+    def billing_(env):
+        db, last, mine = env.connect(store), [0], str(uuid.uuid4()) if life else ""
+
+        def on_order(order):
+            with db:
+                if saved:
+                    db.execute("BEGIN IMMEDIATE")
+                    (last[0],) = db.execute(LAST).fetchone()
+                last[0] += 1
+                row = (order["id"], mine, last[0])
+                db.execute("INSERT OR IGNORE INTO invoices VALUES (?, ?, ?)", row)
+
+        env.consume(bus, "orders", on_order, **TRIED_AGAIN)
+
+    @system.entry(examples=ORDERS)
+    def place(env, order):
+        env.publisher(bus)("orders", order, key="all")
+
+    return system
+
+
+def test_numbers_that_a_restart_begins_to_count_again_are_asked_about():
+    asked = [one for one in sweep(counted(), kinds=(Crash,)) if one.kind == "counted anew"]
+    assert {(one.place, one.question) for one in asked} == {("db.invoices.no", True)}
+    assert asked[0].summary == (
+        "item 2 (o2) has db.invoices.no=1, and item 1 as well, since a restart begins to count "
+        "again: may two have the same? If so: ignore=['db.invoices.no']"
+    )
+
+
+def test_numbers_within_the_life_of_a_process_may_begin_again():
+    assert sweep(counted(life=True), kinds=(Crash,)) == []
+
+
+def test_numbers_that_go_on_after_a_restart_are_not_asked_about():
+    assert sweep(counted(saved=True), kinds=(Crash,)) == []
 
 
 def test_a_number_that_two_items_have_already_without_faults_is_told_first():

@@ -292,3 +292,25 @@ def test_who_publishes_is_no_decision():
     calm = join("orders.on_paid", 500)
     [finding] = judge(IDEMPOTENT, join("orders.on_reserved", 1_000), calm, (CRASH,))
     assert finding.place == "db.sums.cents+"
+
+
+def paid(*cents: int) -> Tale:
+    tale = Tale()
+    for index, one in enumerate(cents, 1):
+        tale.charge(f"o{index}", one, id=index)
+    return tale.end()
+
+
+def test_another_amount_is_told_as_that_and_not_as_a_charge_that_never_was():
+    found = judge(idempotent(), paid(500, 340), paid(500, 330), (CRASH,))
+    assert (found[0].kind, found[0].place) == ("effect lost", "bank.charge")
+    assert "bank did charge(cents=340" in found[0].summary
+    assert "; without faults, charge(cents=330" in found[0].summary
+
+
+def test_a_charge_too_many_of_several_that_differ_is_counted_with_the_others():
+    found = judge(idempotent(), paid(500, 330, 170), paid(500, 330), (CRASH,))
+    assert found[0].kind == "effect twice"
+    assert "bank did charge 3 times" in found[0].summary
+    assert "charge(cents=170" in found[0].summary
+    assert "among them; without faults, 2 times at most" in found[0].summary

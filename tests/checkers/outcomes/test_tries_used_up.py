@@ -1,6 +1,7 @@
 """What an outage has put aside, by way of what each failure left behind, is no finding."""
 
 import pytest
+import redis
 
 from chaosharness import (
     SQS,
@@ -8,9 +9,13 @@ from chaosharness import (
     External,
     KeyValue,
     NetworkPartition,
+    Queue,
+    RabbitMQ,
+    RedisStore,
     Schedule,
     Site,
     SQSQueue,
+    StoreOutage,
     System,
     explore,
     idempotent,
@@ -88,3 +93,26 @@ def test_a_lease_that_outlasts_the_tries_is_the_codes_own(fault):
 def test_a_search_tells_them_apart():
     assert explore(till(lease_s=RETRY_S + 15), faults_max=1).result != "violated"
     assert explore(till(lease_s=3_600), faults_max=1).result == "violated"
+
+
+def test_a_store_that_could_not_be_reached_at_each_try_has_used_them_up():
+    """A client that is not connected asks nothing: the history has its errors alone."""
+    system = System("visits")
+    queues = {"visits": Queue("quorum", dead_letter="dead", delivery_limit=5), "dead": Queue()}
+    bus = system.add(RabbitMQ("bus", queues=queues))
+    system.add(RedisStore("cache", url="redis://cache.internal"))
+
+    @system.service("visits")
+    def visits(env):
+        cache = redis.Redis("cache.internal")
+        env.consume(bus, "visits", lambda visit: cache.sadd("visits", visit["id"]))
+
+    @system.entry(examples=[{"id": "v1"}])
+    def visit(env, one):
+        env.publisher(bus)("visits", one)
+
+    outage = Schedule([StoreOutage(Site("visits.<lambda>/cache.sadd"), lasting=1_800_000)])
+    run = system.run(None, outage)
+    assert not run.unused
+    assert any(run.history.of("dead"))
+    assert found(system, outage) == []

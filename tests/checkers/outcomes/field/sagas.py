@@ -300,7 +300,7 @@ def saga_of_own(right):
             if key in self.c:
                 return External.unchanged("gone")
             self.c.add(key)
-            if key not in self.b:
+            if "h-" + trip not in self.b.values():  # the key of a cancellation is another one
                 return External.unchanged("never was")
 
     class F:
