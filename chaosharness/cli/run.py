@@ -16,7 +16,7 @@ from chaosharness.cli.configured import FROM_0, FROM_1, MODES, Seconds, target_a
 from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED
 from chaosharness.cli.screen import Unprinted, count, errors, put, say, screen_width, unheard
 from chaosharness.cli.stopping import until_told_to_stop
-from chaosharness.cli.telling import Telling, refuse_unwritable
+from chaosharness.cli.telling import Telling, unwritable
 
 if TYPE_CHECKING:
     from chaosharness.search.exploration import Progress as Seen
@@ -110,8 +110,8 @@ def run(
     from chaosharness.search.target import full_target, load_target
 
     for folder in (report, _folder_of(junit), _folder_of(sarif)):
-        if folder is not None:
-            refuse_unwritable(folder)
+        if folder is not None and (why := unwritable(folder)):  # a finding is worth more than it
+            say(f"chaosharness: {why}. What is found is told here all the same.", err=True)
     told = Telling(report, redact, aloud=not as_json)
     campaign = None
     with (

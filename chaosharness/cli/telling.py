@@ -21,25 +21,28 @@ if TYPE_CHECKING:
     from chaosharness.system.run import Run
 
 
-def refuse_unwritable(folder: str | Path) -> None:
-    """Refuse a folder in which nothing can be written, before a search and not after it.
+def unwritable(folder: str | Path) -> str:
+    """Say why nothing can be written in a folder, before a search; nothing if it can.
 
     Nothing is made: what is not there yet is looked for in the nearest folder that is.
-
-    Raises:
-        ChaosharnessError: Says why.
     """
     place = Path(folder).absolute()
     nearest = next(one for one in (place, *place.parents) if os.path.lexists(one))
     if not nearest.is_dir():
-        why = f"{nearest.name} is no folder"
-    elif not os.access(nearest, os.W_OK | os.X_OK):
-        why = os.strerror(EACCES)
-    else:
-        return
-    raise ChaosharnessError(
-        f"the report cannot be written to {folder}: {why}. Choose another folder; nothing was run."
-    )
+        return f"the report cannot be written to {folder}: {nearest.name} is no folder"
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"the report cannot be written to {folder}: {os.strerror(EACCES)}"
+    return ""
+
+
+def refuse_unwritable(folder: str | Path) -> None:
+    """Refuse a folder in which nothing can be written, before a search that is for its page.
+
+    Raises:
+        ChaosharnessError: Says why.
+    """
+    if why := unwritable(folder):
+        raise ChaosharnessError(f"{why}. Choose another folder; nothing was run.")
 
 
 class Telling:
